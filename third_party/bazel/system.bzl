@@ -1,0 +1,34 @@
+"""What memkv takes from the machine: libraries (through pkg-config) and Python."""
+
+load(":local_python.bzl", "local_python")
+load(":pkg_config.bzl", "pkg_config_library")
+
+# name of the repository and of its cc_library: (pkg-config packages, Debian package)
+_LIBRARIES = {
+    "cmocka": (["cmocka"], "libcmocka-dev"),
+    "jansson": (["jansson"], "libjansson-dev"),
+    "libcrypto": (["libcrypto"], "libssl-dev"),
+    "libisal": (["libisal"], "libisal-dev"),
+    # One library for the flavours in use: bp for the caller's threads, qsbr for our workers,
+    # cds for the hash table and the queues.
+    "liburcu": (["liburcu-bp", "liburcu-qsbr", "liburcu-cds"], "liburcu-dev"),
+    "libyaml": (["yaml-0.1"], "libyaml-dev"),
+    "popt": (["popt"], "libpopt-dev"),
+}
+
+def system_repositories(skip = []):
+    """Declares the repositories of this machine.
+
+    Args:
+      skip: names that are declared already
+    """
+    for name, (packages, apt) in _LIBRARIES.items():
+        if name not in skip:
+            pkg_config_library(
+                name = name,
+                apt = apt,
+                library = name,
+                packages = packages,
+            )
+    if "memkv_python" not in skip:
+        local_python(name = "memkv_python")

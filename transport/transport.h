@@ -1,0 +1,166 @@
+/*
+ * The table behind which every transport stands: messages, and one-sided bulk that the server
+ * drives. Knows no keys and no values.
+ *
+ * A *session* (struct mkv__conn) joins a client's worker and a server's worker. Messages are small,
+ * ordered per lane and authenticated. Bulk moves between the server's pieces and the *exposure* of
+ * one request of the client: a linear space of bytes that is the client's segments laid end to end.
+ *
+ *   client                                   server
+ *   expose(request id, pieces)
+ *   send(request)                  ------>   message()
+ *                                            write(bulk) or read(bulk)    bytes move, nobody asks
+ *                                            done(bulk), then send(reply, after_bulk)
+ *   message(reply)                 <------   (delivered after the bulk's bytes have landed)
+ *   conceal(exposure)                        nobody touches the memory any more
+ *
+ * Fence: after `concealed` the transport neither writes to nor reads from the exposure's memory. tcp
+ * conceals at once: the rest of what is arriving goes into a scratch page, the rest of what is being
+ * sent goes out as zeros, which no checksum accepts. conceal before the reply sends CANCEL, and the
+ * server's `cancelled` is called.
+ *
+ * Every function and callback runs on the owner worker. Callbacks may call any function of the
+ * table, close included. No slot of the table is NULL.
+ */
+#ifndef TRANSPORT_TRANSPORT_H
+#define TRANSPORT_TRANSPORT_H
+
+#include "core/auth/auth.h"
+#include "core/worker.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mkv__endpoint; /* one worker's instance of a transport */
+struct mkv__listener;
+struct mkv__conn;
+
+/* Bytes [offset, offset + len) of an exposure's linear space lie at addr. */
+struct mkv__piece {
+    uint64_t offset;
+    void *addr;
+    uint64_t len;
+};
+
+/* Client: memory of one request. Filled and owned by the caller from expose until concealed. */
+struct mkv__exposure {
+    uint64_t request_id;             /* slot < max_requests | generation << 32 */
+    bool writable;                   /* the peer writes (get); else it reads (set) */
+    const struct mkv__piece *pieces; /* ascending, without gaps from 0 */
+    uint32_t n_pieces;
+    uint64_t len;
+    /* bytes have landed at offset; called while they are hot in cache. May be NULL. */
+    void (*landed)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
+    /* after conceal, possibly before it returns; or before `closed` when the session dies */
+    void (*concealed)(struct mkv__exposure *e);
+    void *owner;
+    uint64_t transport[8]; /* the transport's */
+};
+
+/* Server: bulk of one request. Filled and owned by the caller from write/read until done. */
+struct mkv__bulk {
+    uint64_t request_id;
+    const struct mkv__piece *pieces; /* ascending by offset, gaps allowed */
+    uint32_t n_pieces;
+    /* read only: bytes of piece have landed, hot in cache, in order within a piece. May be NULL. */
+    void (*landed)(struct mkv__bulk *b, uint32_t piece, uint64_t offset_in_piece, const void *data,
+                   size_t len);
+    /* status 0; -ECANCELED: aborted or withdrawn; -ECONNRESET. The pieces are free afterwards. */
+    void (*done)(struct mkv__bulk *b, int status);
+    void *owner;
+    uint64_t transport[12];
+};
+
+struct mkv__message {
+    uint8_t type; /* >= 32 */
+    uint8_t cls;  /* enum mkv__class */
+    uint16_t flags;
+    bool after_bulk;      /* reply: deliver after this request's bulk has landed */
+    uint64_t request_id;
+    uint32_t deadline_ms; /* left; 0: none */
+    const uint8_t *body;
+    uint32_t body_len;
+};
+
+struct mkv__conn_handlers {
+    /* the handshake is done; peer is valid while the session lives */
+    void (*opened)(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer);
+    void (*message)(struct mkv__conn *conn, void *arg, const struct mkv__message *message);
+    /* server: the client withdrew this request; abort its bulk and forget it */
+    void (*cancelled)(struct mkv__conn *conn, void *arg, uint64_t request_id);
+    void (*writable)(struct mkv__conn *conn, void *arg); /* after send said -EAGAIN */
+    /* the last call: every exposure is concealed and every bulk done. error: -ECONNRESET, -EACCES
+     * (key), -EPROTO (version, malformed), -ETIMEDOUT, -ECANCELED (close). why: for the log */
+    void (*closed)(struct mkv__conn *conn, void *arg, int error, const char *why);
+};
+
+struct mkv__listen_handlers {
+    /* a client's session is open; say which handlers it has. Runs on the session's worker. */
+    int (*accepted)(void *arg, struct mkv__worker *worker, struct mkv__conn *conn,
+                    const struct mkv__hello *peer, const struct mkv__auth_key *key,
+                    const struct mkv__conn_handlers **handlers_out, void **conn_arg_out);
+    void *arg;
+};
+
+struct mkv__endpoint_options {
+    const struct mkv__auth_key *keys; /* borrowed until endpoint_close */
+    size_t n_keys;
+    uint8_t lanes;               /* bulk lanes of a session, >= 1; control has its own */
+    uint64_t connect_timeout_ns; /* until opened */
+    uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */
+    struct mkv__log *log;        /* may be NULL */
+};
+
+struct mkv__transport_limits {
+    uint32_t max_message;  /* body, bytes */
+    uint32_t max_requests; /* outstanding per session */
+    uint32_t max_keys;     /* per message */
+    uint32_t max_pieces;   /* per exposure or bulk */
+    uint64_t max_exposure; /* bytes */
+};
+
+struct mkv__transport {
+    const char *name;
+    struct mkv__transport_limits limits;
+
+    int (*endpoint_open)(struct mkv__worker *worker, const struct mkv__endpoint_options *options,
+                         struct mkv__endpoint **out);
+    /* closes what is left; the callbacks come before it returns */
+    void (*endpoint_close)(struct mkv__endpoint **endpoint);
+
+    /* address "host:port"; port 0: any. Sessions are spread over endpoints[n] (one per worker,
+     * endpoints[0] listens). Errors: -EADDRINUSE and other bind errors as -errno. */
+    int (*listen)(struct mkv__endpoint *const *endpoints, size_t n, const char *address,
+                  const struct mkv__listen_handlers *handlers, struct mkv__listener **out);
+    const char *(*listener_address)(const struct mkv__listener *listener);
+    void (*listener_close)(struct mkv__listener **listener);
+
+    /* Returns at once; opened or closed is called later, never from inside. */
+    int (*connect)(struct mkv__endpoint *endpoint, const char *address,
+                   const struct mkv__conn_handlers *handlers, void *arg, struct mkv__conn **out);
+    /* conceals all, then calls closed(-ECANCELED), before it returns; the handle is gone */
+    void (*close)(struct mkv__conn *conn);
+
+    /* -EAGAIN: too much is waiting, `writable` will be called; -EMSGSIZE; -ECONNRESET */
+    int (*send)(struct mkv__conn *conn, const struct mkv__message *message);
+
+    int (*expose)(struct mkv__conn *conn, struct mkv__exposure *exposure);
+    /* answered: the reply has come, so the server is done and no CANCEL is needed */
+    void (*conceal)(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);
+
+    int (*write)(struct mkv__conn *conn, struct mkv__bulk *bulk);
+    int (*read)(struct mkv__conn *conn, struct mkv__bulk *bulk);
+    void (*abort)(struct mkv__conn *conn, struct mkv__bulk *bulk); /* done(-ECANCELED) follows */
+
+    /* Memory that exposures and bulks will lie in; tcp needs none and answers 0. */
+    int (*region_add)(struct mkv__endpoint *endpoint, void *addr, size_t len);
+    void (*region_remove)(struct mkv__endpoint *endpoint, void *addr, size_t len);
+
+    const char *(*peer_name)(const struct mkv__conn *conn); /* "10.0.0.10:9900" */
+};
+
+extern const struct mkv__transport mkv__tcp;  /* transport/tcp */
+extern const struct mkv__transport mkv__fake; /* transport/fake */
+
+#endif
