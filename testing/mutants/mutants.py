@@ -128,8 +128,13 @@ class Workspace:
         with log.open("wb") as out:
             try:
                 return subprocess.run(
-                    command, cwd=self.tree, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                    timeout=timeout, check=False,
+                    command,
+                    cwd=self.tree,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    timeout=timeout,
+                    check=False,
                 ).returncode
             except subprocess.TimeoutExpired:
                 return 3  # what hangs is noticed

@@ -24,7 +24,13 @@ class Mutants(unittest.TestCase):
         self.assertEqual(afters("if (!ok) {"), ["if (ok) {"])
 
     def test_what_is_not_code_stays(self) -> None:
-        for line in ('"a == b";', "/* a + b */", "#define X 12", "assert(a == b);", "p->x = q << r;"):
+        for line in (
+            '"a == b";',
+            "/* a + b */",
+            "#define X 12",
+            "assert(a == b);",
+            "p->x = q << r;",
+        ):
             self.assertEqual(afters(line), [], line)
 
     def test_order_depends_on_the_seed_alone(self) -> None:

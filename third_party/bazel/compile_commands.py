@@ -1,4 +1,4 @@
-"""Writes compile_commands.json at the workspace root from `bazel aquery`, for clangd and clang-tidy.
+"""Writes compile_commands.json from `bazel aquery`, for clangd and clang-tidy.
 
     bazel run //third_party/bazel:compile_commands [-- TARGETS AND OPTIONS]
 
@@ -18,7 +18,9 @@ DROPPED = {"-fno-canonical-system-headers", "-Werror", "-Wno-free-nonheap-object
 
 def bazel(workspace: str, *args: str) -> bytes:
     command = [os.environ.get("BAZEL", "bazel"), *os.environ.get("MKV_BAZEL_STARTUP", "").split()]
-    return subprocess.run([*command, *args], cwd=workspace, check=True, stdout=subprocess.PIPE).stdout
+    return subprocess.run(
+        [*command, *args], cwd=workspace, check=True, stdout=subprocess.PIPE
+    ).stdout
 
 
 def commands(workspace: str, targets: list[str], options: list[str]) -> list[dict[str, object]]:

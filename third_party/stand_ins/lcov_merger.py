@@ -4,6 +4,7 @@
 Reads gcov JSON (*.gcov.json.gz, gcc >= 9), *.gcov JSON and lcov tracefiles (*.dat)
 and writes one lcov tracefile.
 """
+
 import argparse
 import glob
 import gzip
@@ -40,8 +41,7 @@ class Cov:
     def lcov(self, path):
         lines = funcs = None
         with open(path, errors="replace") as f:
-            for row in f:
-                row = row.rstrip("\n")
+            for row in map(str.rstrip, f):
                 tag, _, val = row.partition(":")
                 if tag == "SF":
                     lines, funcs = self.file(val)
@@ -60,15 +60,14 @@ class Cov:
         with open(path, "w") as o:
             for name in sorted(self.files):
                 lines, funcs = self.files[name]
-                o.write("SF:%s\n" % name)
-                for fn, (n, _) in sorted(funcs.items()):
-                    o.write("FN:%d,%s\n" % (n, fn))
-                for fn, (_, hits) in sorted(funcs.items()):
-                    o.write("FNDA:%d,%s\n" % (hits, fn))
-                o.write("FNF:%d\nFNH:%d\n" % (len(funcs), sum(1 for v in funcs.values() if v[1])))
+                o.write(f"SF:{name}\n")
+                for fn, (n, hits) in sorted(funcs.items()):
+                    o.write(f"FN:{n},{fn}\nFNDA:{hits},{fn}\n")
+                o.write(f"FNF:{len(funcs)}\nFNH:{sum(1 for _, hits in funcs.values() if hits)}\n")
                 for n in sorted(lines):
-                    o.write("DA:%d,%d\n" % (n, lines[n]))
-                o.write("LH:%d\nLF:%d\nend_of_record\n" % (sum(1 for v in lines.values() if v), len(lines)))
+                    o.write(f"DA:{n},{lines[n]}\n")
+                hit = sum(1 for hits in lines.values() if hits)
+                o.write(f"LH:{hit}\nLF:{len(lines)}\nend_of_record\n")
 
 
 def main():
