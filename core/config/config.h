@@ -18,6 +18,7 @@
 #define CORE_CONFIG_CONFIG_H
 
 #include "core/auth/auth.h"
+#include "core/config/key.h"
 #include "core/config/options.h"
 #include "core/config/servers.h"
 
@@ -101,9 +102,5 @@ enum mkv__origin_kind mkv__config_origin_kind(const struct mkv__config *config,
 /* What is not wrong enough to stop, in lines for the log. */
 size_t mkv__config_n_warnings(const struct mkv__config *config);
 const char *mkv__config_warning(const struct mkv__config *config, size_t i);
-
-/* The first 8 hex digits of the SHA-256 of a key, to compare keys without showing them. */
-#define MKV_FINGERPRINT_TEXT 9u
-const char *mkv__key_fingerprint(const uint8_t key[MKV_KEY_BYTES], char out[MKV_FINGERPRINT_TEXT]);
 
 #endif

@@ -1,10 +1,9 @@
 /*
- * The grammar of server lists and of addresses, usable alone (a list replaced at run time).
+ * The grammar of server lists, usable alone (a list replaced at run time).
  *
  *     list    = server ("," server)* [","]              newlines separate as well
  *     server  = [name "="] address ("|" address)* ["*" weight]
- *     address = host [":" port]                         default port 9900
- *     host    = IPv4 | name of a host | "[" IPv6 "]"
+ *     address = core/config/address.h
  *     name    = 1 to 63 of A-Z a-z 0-9 . _ -
  *     weight  = 1 to 1000
  *
@@ -14,23 +13,14 @@
 #ifndef CORE_CONFIG_SERVERS_H
 #define CORE_CONFIG_SERVERS_H
 
-#include <stdbool.h>
+#include "core/config/address.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
-#define MKV_DEFAULT_PORT  9900u
 #define MKV_SERVERS_MAX   1024u
 #define MKV_ADDRESSES_MAX 16u
 #define MKV_WEIGHT_MAX    1000u
-#define MKV_HOST_TEXT     254u /* a host and its final zero */
-#define MKV_ADDRESS_TEXT  264u /* "[host]:port" and its final zero */
-#define MKV_SERVER_ERROR  400u /* room for what a parser has to say */
-
-struct mkv__address {
-    char host[MKV_HOST_TEXT];    /* lower case, without brackets */
-    char text[MKV_ADDRESS_TEXT]; /* canonical: "10.0.0.10:9900", "[::1]:9900" */
-    uint16_t port;
-};
 
 struct mkv__server {
     char name[MKV_ADDRESS_TEXT]; /* placement goes by it; default: text of the first address */
@@ -45,13 +35,11 @@ struct mkv__server_list {
 };
 
 /*
- * Parse; outputs are set only on success. Errors: -EINVAL, -ENOMEM; then error_out has a text, as
- * `"10.0.0.300": not an IPv4 address`. Thread: any thread. The list is destroyed by the caller.
+ * Parses; *list_out is set only on success. Errors: -EINVAL, -ENOMEM; then error_out has a text, as
+ * `"10.0.0.300" is not an IPv4 address`. Thread: any thread. The list is destroyed by the caller.
  */
 int mkv__server_list_parse(const char *text, struct mkv__server_list **list_out,
-                           char error_out[MKV_SERVER_ERROR]);
-int mkv__address_parse(const char *text, bool allow_port_0, struct mkv__address *address_out,
-                       char error_out[MKV_SERVER_ERROR]);
+                           char error_out[MKV_SPAN_ERROR]);
 
 void mkv__server_list_destroy(struct mkv__server_list **list);
 
