@@ -11,8 +11,10 @@ lint_clang_format() { tracked '*.c' '*.h' '*.cc' | xargs -r clang-format --dry-r
 # headers, and of the settings.
 lint_clang_tidy() {
     local stamps=out/tidy base
-    MKV_BAZEL_STARTUP=${MKV_BAZEL_STARTUP:-} \
-        bz run --noshow_progress --ui_event_filters=-info //third_party/bazel:compile_commands || return 1
+    # The public header lies where a build puts it.
+    # shellcheck disable=SC2046
+    bz build $(bz_options) //... >/dev/null 2>&1 || return 1
+    bz run --noshow_progress --ui_event_filters=-info //third_party/bazel:compile_commands || return 1
     mkdir -p "$stamps"
     base=$(tracked '*.h' .clang-tidy | xargs cat | sha256sum | cut -c1-16)
     "$(base_python)" testing/dev/each_file.py compile_commands.json |
@@ -24,7 +26,10 @@ lint_ruff() {
         tracked '*.py' '*.pyi' | xargs -r "$MKV_VENV/bin/ruff" format --quiet --check
 }
 
-lint_mypy() { "$MKV_VENV/bin/mypy" --no-error-summary --cache-dir out/mypy pyext/memkv_sglang testing/rules testing/mutants; }
+lint_mypy() {
+    "$MKV_VENV/bin/mypy" --no-error-summary --cache-dir out/mypy pyext/memkv_sglang \
+        testing/rules/rules.py testing/mutants/mutants.py third_party/bazel/compile_commands.py
+}
 
 lint_rules() { "$(base_python)" testing/rules/rules.py; }
 

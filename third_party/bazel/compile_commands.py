@@ -23,6 +23,14 @@ def bazel(workspace: str, *args: str) -> bytes:
     ).stdout
 
 
+def absolute(argument: str, root: str) -> str:
+    """Bazel's own directories by their full path; sources stay relative to the workspace."""
+    for option in ("", "-I"):
+        if argument.startswith((option + "bazel-out/", option + "external/")):
+            return option + os.path.join(root, argument[len(option) :])
+    return argument
+
+
 def commands(workspace: str, targets: list[str], options: list[str]) -> list[dict[str, object]]:
     """One entry for each source file of ours, in the form that the tools read."""
     root = bazel(workspace, "info", "execution_root").decode().strip()
@@ -30,11 +38,12 @@ def commands(workspace: str, targets: list[str], options: list[str]) -> list[dic
     answer = bazel(workspace, "aquery", query, "--output=jsonproto", "--noshow_progress", *options)
     entries: dict[str, dict[str, object]] = {}
     for action in json.loads(answer).get("actions", []):
-        arguments = [a for a in action["arguments"] if a not in DROPPED]
+        arguments = [absolute(a, root) for a in action["arguments"] if a not in DROPPED]
         source = arguments[arguments.index("-c") + 1]
-        if not source.startswith(("external/", "bazel-out/")):
+        if not source.startswith(root):
             path = os.path.join(workspace, source)
-            entries.setdefault(source, {"directory": root, "file": path, "arguments": arguments})
+            entry = {"directory": workspace, "file": path, "arguments": arguments}
+            entries.setdefault(source, entry)
     return list(entries.values())
 
 
