@@ -21,6 +21,11 @@ lint_clang_tidy() {
         STAMPS=$stamps BASE=$base xargs -r -P 2 -n 1 testing/dev/tidy_one.sh
 }
 
+# Variables of a sourced file, and cd under set -e, are beyond shellcheck.
+lint_shellcheck() {
+    tracked '*.sh' dev .ci/run | xargs -r shellcheck --severity warning --exclude SC2034,SC2154,SC2164
+}
+
 lint_ruff() {
     tracked '*.py' '*.pyi' | xargs -r "$MKV_VENV/bin/ruff" check --quiet &&
         tracked '*.py' '*.pyi' | xargs -r "$MKV_VENV/bin/ruff" format --quiet --check
@@ -41,6 +46,7 @@ lint_each() {
     check "clang-tidy" lint_clang_tidy
     check "ruff" lint_ruff
     check "mypy" lint_mypy
+    check "shellcheck" lint_shellcheck
     check "rules of our own" lint_rules
     check "headers compile alone" lint_headers
 }
