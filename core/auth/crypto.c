@@ -1,0 +1,98 @@
+#include "core/auth/crypto.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/kdf.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct mkv__digest {
+    EVP_MD_CTX *context, *copy;
+};
+
+int mkv__random(void *out, size_t len)
+{
+    return RAND_bytes(out, (int)len) == 1 ? 0 : -EIO;
+}
+
+bool mkv__same(const void *a, const void *b, size_t len)
+{
+    return CRYPTO_memcmp(a, b, len) == 0;
+}
+
+void mkv__wipe(void *p, size_t len)
+{
+    OPENSSL_cleanse(p, len);
+}
+
+int mkv__digest_create(struct mkv__digest **out)
+{
+    struct mkv__digest *d = calloc(1, sizeof(*d));
+    if (d == NULL) {
+        return -ENOMEM;
+    }
+    d->context = EVP_MD_CTX_new();
+    d->copy = EVP_MD_CTX_new();
+    if (d->context == NULL || d->copy == NULL ||
+        EVP_DigestInit_ex(d->context, EVP_sha256(), NULL) != 1) {
+        mkv__digest_destroy(&d);
+        return -ENOMEM;
+    }
+    *out = d;
+    return 0;
+}
+
+void mkv__digest_destroy(struct mkv__digest **digest)
+{
+    if (*digest != NULL) {
+        EVP_MD_CTX_free((*digest)->context);
+        EVP_MD_CTX_free((*digest)->copy);
+        free(*digest);
+        *digest = NULL;
+    }
+}
+
+void mkv__digest_add(struct mkv__digest *d, const void *data, size_t len)
+{
+    EVP_DigestUpdate(d->context, data, len);
+}
+
+int mkv__digest_now(struct mkv__digest *d, uint8_t out[32])
+{
+    bool ok = EVP_MD_CTX_copy_ex(d->copy, d->context) == 1 &&
+              EVP_DigestFinal_ex(d->copy, out, NULL) == 1;
+    return ok ? 0 : -EIO;
+}
+
+int mkv__hmac(const uint8_t key[MKV_KEY_BYTES], const char *label, const uint8_t data[32],
+              uint8_t out[32])
+{
+    uint8_t text[96];
+    size_t n = strlen(label);
+    if (n + 32 > sizeof(text)) {
+        return -EIO;
+    }
+    memcpy(text, label, n);
+    memcpy(text + n, data, 32);
+    unsigned len = 32;
+    return HMAC(EVP_sha256(), key, (int)MKV_KEY_BYTES, text, n + 32, out, &len) != NULL ? 0 : -EIO;
+}
+
+int mkv__hkdf(const uint8_t key[MKV_KEY_BYTES], const uint8_t salt[32], const char *label,
+              uint8_t out[MKV_KEY_BYTES])
+{
+    EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+    size_t len = MKV_KEY_BYTES;
+    bool ok = c != NULL && EVP_PKEY_derive_init(c) > 0 &&
+              EVP_PKEY_CTX_set_hkdf_md(c, EVP_sha256()) > 0 &&
+              EVP_PKEY_CTX_set1_hkdf_salt(c, salt, 32) > 0 &&
+              EVP_PKEY_CTX_set1_hkdf_key(c, key, (int)MKV_KEY_BYTES) > 0 &&
+              EVP_PKEY_CTX_add1_hkdf_info(c, (const unsigned char *)label, (int)strlen(label)) >
+                  0 &&
+              EVP_PKEY_derive(c, out, &len) > 0;
+    EVP_PKEY_CTX_free(c);
+    return ok ? 0 : -EIO;
+}

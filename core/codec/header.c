@@ -1,0 +1,49 @@
+#include "core/codec/header.h"
+
+#include "core/codec/cursor.h"
+
+#include <errno.h>
+
+void mkv__header_encode(const struct mkv__header *h, uint8_t out[MKV_HEADER_BYTES])
+{
+    struct mkv__cursor c = mkv__cursor_over(out, MKV_HEADER_BYTES);
+    mkv__put_le(&c, MKV_WIRE_MAGIC, 4);
+    mkv__put_le(&c, h->version, 1);
+    mkv__put_le(&c, h->type, 1);
+    mkv__put_le(&c, h->flags, 2);
+    mkv__put_le(&c, h->request_id, 8);
+    mkv__put_le(&c, h->deadline_ms, 4);
+    mkv__put_le(&c, h->cls, 1);
+    mkv__put_le(&c, 0, 3);
+    mkv__put_le(&c, h->body_len, 4);
+    mkv__put_le(&c, 0, 4);
+    mkv__put_le(&c, h->aux, 8);
+    mkv__put_le(&c, h->sequence, 8);
+    mkv__put_bytes(&c, h->mac, MKV_MAC_BYTES);
+}
+
+int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *out)
+{
+    struct mkv__cursor c = mkv__cursor_over(in, MKV_HEADER_BYTES);
+    uint64_t magic = mkv__get_le(&c, 4);
+    struct mkv__header h = {0};
+    h.version = (uint8_t)mkv__get_le(&c, 1);
+    h.type = (uint8_t)mkv__get_le(&c, 1);
+    h.flags = (uint16_t)mkv__get_le(&c, 2);
+    h.request_id = mkv__get_le(&c, 8);
+    h.deadline_ms = (uint32_t)mkv__get_le(&c, 4);
+    h.cls = (uint8_t)mkv__get_le(&c, 1);
+    uint64_t zero = mkv__get_le(&c, 3);
+    h.body_len = (uint32_t)mkv__get_le(&c, 4);
+    zero |= mkv__get_le(&c, 4);
+    h.aux = mkv__get_le(&c, 8);
+    h.sequence = mkv__get_le(&c, 8);
+    memcpy(h.mac, mkv__take(&c, MKV_MAC_BYTES), MKV_MAC_BYTES);
+    uint32_t most = h.type == MKV_TYPE_DATA ? MKV_DATA_MAX : MKV_MESSAGE_MAX;
+    if (magic != MKV_WIRE_MAGIC || h.version != MKV_WIRE_VERSION || zero != 0 ||
+        h.body_len > most || h.cls > MKV_CLASS_BACKGROUND || (h.flags & MKV_FLAG_CRITICAL)) {
+        return -EPROTO;
+    }
+    *out = h;
+    return 0;
+}

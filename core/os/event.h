@@ -1,0 +1,9 @@
+/* A descriptor that one thread makes readable to wake another (Linux: eventfd). */
+#ifndef CORE_OS_EVENT_H
+#define CORE_OS_EVENT_H
+
+int mkv__event_open(void); /* non-blocking, close-on-exec; -errno */
+void mkv__event_signal(int fd);
+void mkv__event_clear(int fd);
+
+#endif
