@@ -6,8 +6,8 @@
  * HdrHistogram's C library, hence this one; it holds what is needed here and nothing else.
  *
  *   digits   error     memory
- *   2        < 1%      32 KiB
- *   3        < 0.1%    224 KiB
+ *   2        < 1%      30 KiB
+ *   3        < 0.1%    214 KiB
  *
  * Values over a minute are counted as one minute (and in `clamped`).
  *

@@ -72,10 +72,10 @@ static struct cell *claim(struct mkv__log_ring *ring, uint64_t *ticket_out)
     }
 }
 
-/* Sequentially consistent, as in wait: either the reader sees the news, or we see it asleep. */
+/* The caller's news and `asleep` are sequentially consistent, here and in wait: either the reader
+ * sees the news, or we see it asleep. */
 static void wake(struct mkv__log_ring *ring)
 {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (__atomic_load_n(&ring->asleep, __ATOMIC_SEQ_CST) &&
         __atomic_exchange_n(&ring->asleep, 0, __ATOMIC_SEQ_CST)) {
         mkv__futex_wake_all(&ring->asleep);

@@ -230,7 +230,7 @@ const char *mkv__print_duration(char out[MKV_UNIT_TEXT], uint64_t ns)
         {NULL, 0},
     };
     if (ns == 0) {
-        strcpy(out, "0s");
+        memcpy(out, "0s", 3);
         return out;
     }
     return print_exact(out, ns, units);

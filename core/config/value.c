@@ -100,7 +100,9 @@ static int parse_string(enum mkv__option_id id, const char *text, struct mkv__va
     return out->text ? 0 : mkv__span_no_memory(error);
 }
 
-static int add_item(struct mkv__value *out, struct mkv__span item, size_t longest, char *error)
+/* cap: of out->text, which has room for all items joined. */
+static int add_item(struct mkv__value *out, size_t cap, struct mkv__span item, size_t longest,
+                    char *error)
 {
     if (item.len == 0 || item.len > longest) {
         return mkv__span_refuse(error, item, "has a wrong length (expected 1 to %zu bytes)",
@@ -113,24 +115,23 @@ static int add_item(struct mkv__value *out, struct mkv__span item, size_t longes
     if (!out->items[out->n]) {
         return mkv__span_no_memory(error);
     }
-    if (out->text[0] != '\0') {
-        strcat(out->text, ",");
-    }
-    strcat(out->text, out->items[out->n++]);
+    size_t len = strlen(out->text);
+    snprintf(out->text + len, cap - len, "%s%s", len > 0 ? "," : "", out->items[out->n++]);
     return 0;
 }
 
 static int parse_list(enum mkv__option_id id, const char *text, struct mkv__value *out, char *error)
 {
     out->items = calloc(LIST_MAX, sizeof(out->items[0]));
-    out->text = calloc(1, strlen(text) + 1); /* what is joined again is never longer */
+    size_t cap = strlen(text) + 1; /* what is joined again is never longer */
+    out->text = calloc(1, cap);
     if (!out->items || !out->text) {
         return mkv__span_no_memory(error);
     }
     struct mkv__span rest = {text, strlen(text)};
     while (rest.p) {
         struct mkv__span item = mkv__span_cut(rest, ",", &rest);
-        int rc = add_item(out, item, mkv__option_get(id)->max, error);
+        int rc = add_item(out, cap, item, mkv__option_get(id)->max, error);
         if (rc < 0) {
             return rc;
         }
