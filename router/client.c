@@ -1,0 +1,346 @@
+#include "router/internal.h"
+
+#include "core/base.h"
+#include "core/error.h"
+#include "core/os/clock.h"
+#include "core/os/event.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define OPTIONS_MAX 64
+
+/* Forks --------------------------------------------------------------------------------------- */
+
+static unsigned forks;
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+
+static void forked(void)
+{
+    forks++;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forked);
+}
+
+unsigned mkv__forks(void)
+{
+    return forks;
+}
+
+/* Small things --------------------------------------------------------------------------------- */
+
+#define TEXT_(x) #x
+#define TEXT(x)  TEXT_(x)
+
+const char *mkv_version(void)
+{
+    return TEXT(MKV_VERSION_MAJOR) "." TEXT(MKV_VERSION_MINOR) "." TEXT(MKV_VERSION_PATCH);
+}
+
+const char *mkv_error_text(int error)
+{
+    return mkv__error_text(error);
+}
+
+static int fail(struct mkv_error *error, int code, const char *text)
+{
+    if (error != NULL) {
+        error->code = code;
+        snprintf(error->text, sizeof(error->text), "%s", text);
+    }
+    return code;
+}
+
+/* Opening -------------------------------------------------------------------------------------- */
+
+static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
+                       struct mkv_error *error)
+{
+    struct mkv__config_error why = {0};
+    struct mkv__config_arg args[OPTIONS_MAX];
+    if (o->n_options > OPTIONS_MAX) {
+        return fail(error, -EINVAL, "too many options");
+    }
+    for (size_t i = 0; i < o->n_options; i++) {
+        args[i] = (struct mkv__config_arg){o->options[i].name, o->options[i].value, NULL};
+    }
+    int r = mkv__config_create(&c->config);
+    r = r < 0 ? r
+              : mkv__config_load(c->config, MKV__CLIENT, o->config_file,
+                                 o->ignore_environment ? NULL : environ, args, o->n_options, &why);
+    if (r < 0) {
+        return fail(error, r, why.text[0] != '\0' ? why.text : mkv__error_text(r));
+    }
+    int transport = mkv__config_choice(c->config, MKV_OPT_TRANSPORT);
+    if (transport == MKV__TRANSPORT_RDMA || transport == MKV__TRANSPORT_SHM) {
+        return fail(error, -EINVAL,
+                    "transport: this build has tcp only (expected auto or tcp)");
+    }
+    return 0;
+}
+
+static void log_to_caller(void *arg, int level, const char *line, size_t len)
+{
+    const struct mkv_client_options *o = arg;
+    o->log(o->log_arg, (enum mkv_log_level)level, line, len);
+}
+
+static int open_worker(struct mkv_client *c)
+{
+    struct mkv__worker_options w = {.name = "memkv-client",
+                                    .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
+                                    .numa_node = -1,
+                                    .log = &c->log};
+    int r = mkv__worker_create(&w, &c->worker);
+    if (r < 0) {
+        return r;
+    }
+    struct mkv__endpoint_options e = {
+        .lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES),
+        .connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT),
+        .idle_ping_ns = 10000000000u,
+        .log = &c->log};
+    e.keys = mkv__config_keys(c->config, &e.n_keys);
+    r = c->transport->endpoint_open(c->worker, &e, &c->endpoint);
+    if (r < 0) {
+        mkv__worker_destroy(&c->worker);
+    }
+    return r;
+}
+
+static int allocate(struct mkv_client *c)
+{
+    c->body = malloc(MKV_MESSAGE_MAX);
+    c->wire_keys = malloc(MKV_KEYS_MAX * sizeof(*c->wire_keys));
+    c->wire_answers = malloc(MKV_KEYS_MAX * sizeof(*c->wire_answers));
+    c->event = mkv__event_open();
+    return c->body == NULL || c->wire_keys == NULL || c->wire_answers == NULL || c->event < 0
+               ? -ENOMEM
+               : 0;
+}
+
+static void dispose(struct mkv_client *c)
+{
+    if (c->event >= 0) {
+        close(c->event);
+    }
+    free(c->body);
+    free(c->wire_keys);
+    free(c->wire_answers);
+    if (c->config != NULL) {
+        mkv__config_destroy(&c->config);
+    }
+    free(c->log.arg);
+    pthread_mutex_destroy(&c->mutex);
+    free(c);
+}
+
+static int start(struct mkv_client *c, struct mkv_error *error)
+{
+    int r = open_worker(c);
+    if (r < 0) {
+        return fail(error, r, "the worker could not be made");
+    }
+    struct table *t = NULL;
+    r = mkv__table_make(c, mkv__config_servers(c->config), NULL, &t);
+    if (r == 0) {
+        c->table = t;
+        r = mkv__worker_start(c->worker);
+    }
+    if (r < 0) {
+        mkv__table_put(t);
+        while (mkv__worker_turn(c->worker, 0) > 0) {
+        }
+        c->transport->endpoint_close(&c->endpoint);
+        mkv__worker_destroy(&c->worker);
+        return fail(error, r, "the worker could not be started");
+    }
+    return 0;
+}
+
+/* The option fail_open false: servers that are away are an error of open. */
+static int demand_servers(struct mkv_client *c, struct mkv_error *error);
+
+int mkv_client_open(const struct mkv_client_options *options, struct mkv_client **out,
+                    struct mkv_error *error)
+{
+    struct mkv_client_options o = {.size = sizeof(o)};
+    if (options != NULL) {
+        memcpy(&o, options, MKV_MIN(options->size, sizeof(o)));
+    }
+    pthread_once(&forks_once, watch_forks);
+    struct mkv_client *c = calloc(1, sizeof(*c));
+    struct mkv_client_options *kept = malloc(sizeof(*kept));
+    if (c == NULL || kept == NULL) {
+        free(c);
+        free(kept);
+        return fail(error, -ENOMEM, "out of memory");
+    }
+    *kept = o;
+    c->event = -1;
+    c->forks = mkv__forks();
+    c->transport = &mkv__tcp;
+    c->done_end = &c->done;
+    pthread_mutex_init(&c->mutex, NULL);
+    mkv__log_init(&c->log, MKV__LOG_WARNING, o.log != NULL ? log_to_caller : NULL, kept);
+    int r = load_config(c, &o, error);
+    if (r == 0) {
+        r = allocate(c);
+        r = r < 0 ? fail(error, r, "out of memory") : 0;
+    }
+    if (r < 0) {
+        dispose(c);
+        return r;
+    }
+    mkv__log_set_level(&c->log, mkv__config_choice(c->config, MKV_OPT_LOG_LEVEL));
+    for (size_t i = 0; i < mkv__config_n_warnings(c->config); i++) {
+        MKV_WARNING(&c->log, "%s", mkv__config_warning(c->config, i));
+    }
+    const char *ns = mkv__config_string(c->config, MKV_OPT_NAMESPACE);
+    c->namespace_len = (uint8_t)(ns != NULL ? MKV_MIN(strlen(ns), MKV_NAMESPACE_MAX) : 0);
+    if (ns != NULL) {
+        memcpy(c->namespace_, ns, c->namespace_len);
+    }
+    c->grace_ns = mkv__config_duration(c->config, MKV_OPT_PLACEMENT_GRACE);
+    c->changed_ns = mkv__clock_ns(); /* a list that is new to this client is a change */
+    r = start(c, error);
+    if (r < 0) {
+        dispose(c);
+        return r;
+    }
+    r = mkv__config_bool(c->config, MKV_OPT_FAIL_OPEN) ? 0 : demand_servers(c, error);
+    if (r < 0) {
+        mkv_client_close(&c);
+        return r;
+    }
+    *out = c;
+    return 0;
+}
+
+#include "router/probe.h"
+
+static int demand_servers(struct mkv_client *c, struct mkv_error *error)
+{
+    uint64_t timeout = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
+    for (unsigned i = 0; i < mkv__client_n_servers(c); i++) {
+        struct mkv__probe probe;
+        int r = mkv__client_probe(c, i, timeout, &probe);
+        free(probe.stat);
+        if (r < 0) {
+            char text[600];
+            snprintf(text, sizeof(text), "%s: %s (fail_open is false)", probe.name, probe.why);
+            return fail(error, r == -EACCES ? -EACCES : -ECONNRESET, text);
+        }
+    }
+    return 0;
+}
+
+/* Closing -------------------------------------------------------------------------------------- */
+
+struct shut {
+    struct mkv__task task;
+    struct mkv_client *client;
+    struct mkv__completion done;
+};
+
+static void run_shut(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
+    (void)worker;
+    s->client->transport->endpoint_close(&s->client->endpoint);
+    mkv__completion_done(&s->done);
+}
+
+int mkv_client_close(struct mkv_client **client)
+{
+    if (client == NULL || *client == NULL) {
+        return 0;
+    }
+    struct mkv_client *c = *client;
+    if (c->forks != mkv__forks()) {
+        *client = NULL; /* the parent's; its memory is a copy whose locks may be held for ever */
+        return 0;
+    }
+    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0) {
+        return -EBUSY;
+    }
+    mkv__table_put(c->table); /* servers retire on the worker, before the task below */
+    struct shut shut = {.task.run = run_shut, .client = c};
+    mkv__completion_init(&shut.done, 1);
+    mkv__worker_post(c->worker, &shut.task);
+    mkv__completion_wait(&shut.done, false);
+    mkv__worker_stop(c->worker);
+    mkv__worker_destroy(&c->worker);
+    dispose(c);
+    *client = NULL;
+    return 0;
+}
+
+/* The list of servers -------------------------------------------------------------------------- */
+
+int mkv_client_set_servers(struct mkv_client *c, const char *servers, struct mkv_error *error)
+{
+    char why[MKV_SPAN_ERROR];
+    struct mkv__server_list *list;
+    struct table *t;
+    if (c->forks != mkv__forks()) {
+        return fail(error, -ECANCELED, "the client was opened before a fork");
+    }
+    int r = mkv__server_list_parse(servers, &list, why);
+    if (r < 0) {
+        return fail(error, r, r == -EINVAL ? why : mkv__error_text(r));
+    }
+    if (list->n == 0) {
+        mkv__server_list_destroy(&list);
+        return fail(error, -EINVAL, "servers: the list is empty");
+    }
+    pthread_mutex_lock(&c->mutex);
+    struct table *old = c->table;
+    r = mkv__table_make(c, list, old, &t);
+    if (r == 0) {
+        MKV_TSAN_RELEASE(t);
+        rcu_assign_pointer(c->table, t);
+        __atomic_store_n(&c->changed_ns, mkv__clock_ns(), __ATOMIC_RELAXED);
+    }
+    pthread_mutex_unlock(&c->mutex);
+    mkv__server_list_destroy(&list);
+    if (r < 0) {
+        return fail(error, r, mkv__error_text(r));
+    }
+    urcu_bp_synchronize_rcu();
+    mkv__table_put(old);
+    return 0;
+}
+
+int mkv_client_stats(struct mkv_client *c, struct mkv_client_stats *out)
+{
+    if (c->forks != mkv__forks()) {
+        return -ECANCELED;
+    }
+#define READ(name) .name = __atomic_load_n(&c->stats.name, __ATOMIC_RELAXED)
+    struct mkv_client_stats all = {
+        .size = out->size,      READ(batches),       READ(keys),          READ(hits),
+        READ(misses),           READ(unknown),       READ(bytes_read),    READ(bytes_written),
+        READ(requests),         READ(second_rounds), READ(timeouts),      READ(connection_errors),
+        READ(checksum_errors),  READ(connects),
+    };
+#undef READ
+    struct table *t = mkv__table_get(c);
+    all.servers = t->n;
+    for (uint32_t i = 0; i < t->n; i++) {
+        all.servers_up += __atomic_load_n(&t->servers[i]->breaker, __ATOMIC_RELAXED) == BREAKER_CLOSED;
+    }
+    mkv__table_put(t);
+    memcpy(out, &all, MKV_MIN(out->size, sizeof(all)));
+    return 0;
+}

@@ -1,0 +1,215 @@
+/*
+ * What the files of the client share.
+ *
+ * Who owns what: a batch belongs to its caller until submit and after completion, and to the worker
+ * between. Servers, sessions, slots and requests belong to the worker; callers read of a server only
+ * its breaker's state, which is atomic, and what never changes.
+ */
+#ifndef ROUTER_INTERNAL_H
+#define ROUTER_INTERNAL_H
+
+#include "core/codec/message.h"
+#include "core/completion.h"
+#include "core/config/config.h"
+#include "core/log.h"
+#include "core/rcu.h"
+#include "core/worker.h"
+#include "transport/transport.h"
+
+#include <memkv/memkv.h>
+
+#include <pthread.h>
+
+#define MKV_NO_SERVER UINT32_MAX
+
+struct rpc;
+
+enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN };
+
+/* A server; shared by all tables that name it (counted). */
+struct server {
+    struct mkv_client *client;
+    char name[MKV_ADDRESS_TEXT];
+    char address[MKV_ADDRESS_TEXT];
+    uint64_t hash; /* of the name */
+    unsigned references; /* atomic */
+    uint32_t breaker;    /* enum breaker_state; atomic, written by the worker */
+
+    /* the worker's */
+    struct mkv__conn *conn;
+    bool open;
+    unsigned failures;
+    int last_error;
+    char why[200];
+    uint64_t backoff_ns;
+    struct mkv__timer probe;
+    struct rpc *slots[MKV_REQUESTS_MAX];
+    uint32_t generations[MKV_REQUESTS_MAX];
+    uint32_t n_free, free_slots[MKV_REQUESTS_MAX];
+    struct rpc *waiting, **waiting_end;
+    uint32_t version_high, n_connects;
+    struct mkv__task retire; /* after the last reference is gone */
+};
+
+/* A list of servers: immutable, published by RCU, counted. */
+struct table {
+    unsigned references; /* atomic */
+    uint32_t n;
+    bool equal_weights;
+    struct server **servers;
+    uint32_t *weights;
+};
+
+enum batch_state { BATCH_IDLE, BATCH_FLYING, BATCH_DONE };
+
+struct value {
+    uint64_t key_at;      /* in the batch's arena of keys */
+    uint64_t length;
+    uint64_t hash;        /* of namespace and key */
+    uint64_t checksum;    /* set: of the value; get: its seed */
+    uint32_t first_segment, n_segments;
+    uint32_t server;      /* asked in this round */
+    uint32_t asked_before; /* in the first round */
+    uint8_t key_len;
+};
+
+struct answer {
+    uint8_t status; /* enum mkv_status */
+    bool differs;
+    int error;
+    uint64_t length;
+};
+
+struct mkv_batch {
+    struct mkv_client *client;
+    unsigned forks;
+    enum batch_state state;
+    enum mkv_op op;
+    uint32_t flags, first_depth, ttl_ms;
+    uint64_t timeout_ns, deadline_ns;
+    mkv_done_fn done_fn;
+    void *done_arg;
+    uint8_t namespace_[MKV_NAMESPACE_MAX];
+    uint8_t namespace_len;
+
+    uint8_t *keys;
+    size_t keys_len, keys_cap;
+    struct value *values;
+    struct answer *answers;
+    uint32_t n, cap;
+    struct mkv_segment *segments;
+    size_t n_segments, segments_cap;
+    uint32_t *order; /* positions of the values, grouped by server */
+
+    struct table *table;
+    struct rpc *rpcs, *spare_rpcs; /* of this round; for use again */
+    unsigned left;                 /* rpcs of this round not done */
+    unsigned round;
+    bool late;
+    int stop_error;
+    struct mkv__timer deadline;
+    struct mkv__task start, cancel;
+    uint32_t cancelling; /* atomic: enum in batch.c */
+    bool finish_on_cancel;
+    struct mkv__completion completion;
+    struct mkv_batch *next_done;
+    char **stat_out; /* a STAT of one server (probe.c); else NULL */
+    struct server *stat_server;
+};
+
+enum rpc_state { RPC_IDLE, RPC_WAITING, RPC_SENT, RPC_ANSWERED };
+
+/* One request to one server for some keys of a batch. */
+struct rpc {
+    struct mkv_batch *batch;
+    struct rpc *next;         /* of the batch */
+    struct rpc *next_waiting; /* at the server */
+    struct server *server;
+    enum rpc_state state;
+    bool exposed;
+    uint32_t slot;
+    uint32_t n, cap;
+    uint32_t *keys;    /* positions in the batch */
+    uint64_t *offsets; /* n + 1: where each value begins in the exposure */
+    uint64_t *sums;    /* get: of what has landed */
+    struct mkv__piece *pieces;
+    uint32_t n_pieces, pieces_cap;
+    uint32_t at; /* get: the key that bytes landed for last */
+    int error;
+    struct mkv__exposure exposure;
+};
+
+struct stats {
+    uint64_t batches, keys, hits, misses, unknown, bytes_read, bytes_written, requests,
+        second_rounds, timeouts, connection_errors, checksum_errors, connects;
+};
+
+struct mkv_client {
+    unsigned forks;
+    struct mkv__config *config;
+    struct mkv__log log;
+    const struct mkv__transport *transport;
+    struct mkv__worker *worker;
+    struct mkv__endpoint *endpoint;
+    struct table *table; /* RCU */
+    pthread_mutex_t mutex; /* replacing the table; the list of done batches */
+    uint64_t changed_ns; /* atomic: when list or a breaker changed last */
+    uint64_t grace_ns;
+    unsigned objects; /* atomic: batches and regions */
+    unsigned live_servers; /* atomic */
+    int event;
+    struct mkv_batch *done, **done_end;
+    uint8_t namespace_[MKV_NAMESPACE_MAX];
+    uint8_t namespace_len;
+    struct stats stats; /* each atomic, relaxed */
+    /* scratch of the worker */
+    uint8_t *body;
+    struct mkv__wire_key *wire_keys;
+    struct mkv__answer *wire_answers;
+};
+
+#define COUNT(client, name, n) __atomic_fetch_add(&(client)->stats.name, (n), __ATOMIC_RELAXED)
+
+/* client.c */
+unsigned mkv__forks(void); /* of this process since it was loaded */
+
+/* table.c */
+int mkv__table_make(struct mkv_client *client, const struct mkv__server_list *list,
+                    const struct table *old, struct table **out);
+struct table *mkv__table_get(struct mkv_client *client);
+void mkv__table_put(struct table *table);
+void mkv__server_put(struct server *server);
+/*
+ * The server for a key: the first in its rendezvous order whose breaker is closed, `without` left
+ * out. MKV_NO_SERVER: none.
+ */
+uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t without);
+
+/* session.c; worker only */
+void mkv__server_init(struct server *server);
+void mkv__server_submit(struct rpc *rpc);   /* sends, or queues and connects, or fails it */
+void mkv__server_withdraw(struct rpc *rpc, int error); /* the fence; mkv__rpc_finished follows */
+void mkv__server_shut(struct server *server);
+void mkv__server_failed(struct server *server, int error, const char *why);
+
+/* rpc.c; worker only */
+struct rpc *mkv__rpc_new(struct mkv_batch *batch);
+void mkv__rpc_free(struct rpc *rpc);
+int mkv__rpc_fill(struct rpc *rpc, const uint32_t *keys, uint32_t n);
+int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out);
+void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id);
+void mkv__rpc_answer(struct rpc *rpc, const struct mkv__message *message);
+/* The rpc has ended, its memory is fenced: tells the batch. error 0: answered. */
+void mkv__rpc_finished(struct rpc *rpc, int error);
+
+/* round.c; worker only */
+void mkv__batch_start(struct mkv__worker *worker, struct mkv__task *task);
+void mkv__batch_rpc_done(struct mkv_batch *batch);
+
+/* batch.c */
+void mkv__batch_complete(struct mkv_batch *batch); /* worker */
+
+/* notify.c */
+void mkv__notify(struct mkv_batch *batch); /* worker */
+
+#endif

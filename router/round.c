@@ -1,0 +1,239 @@
+/*
+ * The rounds of a batch: keys grouped by server, one request each (more where a limit of the message
+ * asks for it), all out before the first answer. A second round asks the next server in rank for what
+ * a lost session left open, and, in the grace time after a change, for what was missed.
+ */
+#include "router/internal.h"
+
+#include "core/base.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool chunk_full(const struct mkv_batch *b, uint32_t n, uint64_t bytes, uint64_t pieces,
+                       uint64_t key_bytes)
+{
+    const struct mkv__transport_limits *limits = &b->client->transport->limits;
+    return n == limits->max_keys || bytes > limits->max_exposure || pieces > limits->max_pieces ||
+           key_bytes + 32ull * n > limits->max_message / 2;
+}
+
+static int add_rpc(struct mkv_batch *b, uint32_t server, const uint32_t *keys, uint32_t n)
+{
+    struct rpc *rpc = mkv__rpc_new(b);
+    if (rpc == NULL) {
+        return -ENOMEM;
+    }
+    rpc->next = b->rpcs;
+    b->rpcs = rpc;
+    rpc->server = b->table->servers[server];
+    return mkv__rpc_fill(rpc, keys, n);
+}
+
+/* Keys order[0..n) all go to one server. */
+static int add_group(struct mkv_batch *b, uint32_t server, const uint32_t *order, uint32_t n)
+{
+    uint32_t first = 0;
+    uint64_t bytes = 0, pieces = 0, key_bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct value *v = &b->values[order[i]];
+        if (i > first && chunk_full(b, i - first, bytes + v->length, pieces + v->n_segments,
+                                    key_bytes + v->key_len)) {
+            int r = add_rpc(b, server, order + first, i - first);
+            if (r < 0) {
+                return r;
+            }
+            first = i;
+            bytes = pieces = key_bytes = 0;
+        }
+        bytes += v->length;
+        pieces += v->n_segments;
+        key_bytes += v->key_len;
+    }
+    return n > first ? add_rpc(b, server, order + first, n - first) : 0;
+}
+
+/* Makes the requests of this round for the keys whose server is set. Returns -ENOMEM, or 0. */
+static int group(struct mkv_batch *b)
+{
+    uint32_t servers = b->table->n;
+    for (uint32_t s = 0; s < servers; s++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < b->n; i++) {
+            if (b->values[i].server == s) {
+                b->order[n++] = i;
+            }
+        }
+        int r = n > 0 ? add_group(b, s, b->order, n) : 0;
+        if (r < 0) {
+            return r;
+        }
+    }
+    return 0;
+}
+
+static void recycle(struct mkv_batch *b)
+{
+    while (b->rpcs != NULL) {
+        struct rpc *rpc = b->rpcs;
+        b->rpcs = rpc->next;
+        rpc->next = b->spare_rpcs;
+        b->spare_rpcs = rpc;
+    }
+}
+
+static void fail_all(struct mkv_batch *b, int error)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (b->values[i].server != MKV_NO_SERVER) {
+            b->answers[i] = (struct answer){.status = MKV_UNKNOWN, .error = error};
+        }
+    }
+}
+
+/* Sends the round's requests. Each may end at once, so the list is held by one more part. */
+static void launch(struct mkv_batch *b)
+{
+    b->left = 1;
+    for (struct rpc *rpc = b->rpcs; rpc != NULL; rpc = rpc->next) {
+        b->left++;
+    }
+    for (struct rpc *rpc = b->rpcs; rpc != NULL; rpc = rpc->next) {
+        mkv__server_submit(rpc);
+    }
+    mkv__batch_rpc_done(b);
+}
+
+static bool in_grace(const struct mkv_batch *b)
+{
+    const struct mkv_client *c = b->client;
+    uint64_t changed = __atomic_load_n(&c->changed_ns, __ATOMIC_RELAXED);
+    return c->grace_ns > 0 && mkv__worker_now(c->worker) < changed + c->grace_ns;
+}
+
+static bool ask_again(const struct mkv_batch *b, const struct answer *a, bool grace)
+{
+    if (a->status == MKV_MISS) {
+        return grace && (b->op == MKV_OP_GET || b->op == MKV_OP_EXISTS) && a->length == 0;
+    }
+    return a->status == MKV_UNKNOWN && a->error == -ECONNRESET;
+}
+
+/* Chooses the servers of the second round; false when nothing is to be asked. */
+static bool second_round(struct mkv_batch *b)
+{
+    if (b->round > 0 || b->late || b->stop_error < 0 || b->stat_out != NULL || b->table->n < 2) {
+        return false;
+    }
+    bool grace = in_grace(b), any = false;
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct value *v = &b->values[i];
+        v->asked_before = v->server;
+        v->server = MKV_NO_SERVER;
+        if (ask_again(b, &b->answers[i], grace)) {
+            v->server = mkv__table_place(b->table, v->hash, v->asked_before);
+            any = any || v->server != MKV_NO_SERVER;
+        }
+    }
+    return any;
+}
+
+void mkv__batch_rpc_done(struct mkv_batch *b)
+{
+    if (--b->left > 0) {
+        return;
+    }
+    recycle(b);
+    if (second_round(b)) {
+        b->round++;
+        COUNT(b->client, second_rounds, 1);
+        if (group(b) == 0) {
+            launch(b);
+            return;
+        }
+        recycle(b);
+    }
+    mkv__timer_stop(b->client->worker, &b->deadline);
+    mkv__batch_complete(b);
+}
+
+/* The deadline, or cancel: fence everything that is out. */
+static void withdraw_all(struct mkv_batch *b, int error)
+{
+    b->late = true;
+    b->left++; /* so that the list stays while it is walked */
+    for (struct rpc *rpc = b->rpcs; rpc != NULL; rpc = rpc->next) {
+        mkv__server_withdraw(rpc, error);
+    }
+    mkv__batch_rpc_done(b);
+}
+
+static void on_deadline(struct mkv__worker *worker, struct mkv__timer *timer)
+{
+    (void)worker;
+    withdraw_all(MKV_CONTAINER_OF(timer, struct mkv_batch, deadline), -ETIMEDOUT);
+}
+
+void mkv__batch_stop(struct mkv_batch *b, int error);
+void mkv__batch_stop(struct mkv_batch *b, int error)
+{
+    b->stop_error = error;
+    withdraw_all(b, error);
+}
+
+static int place_all(struct mkv_batch *b)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct value *v = &b->values[i];
+        v->server = mkv__table_place(b->table, v->hash, MKV_NO_SERVER);
+        b->answers[i] = (struct answer){.status = MKV_PENDING};
+        if (v->server == MKV_NO_SERVER) {
+            b->answers[i] = (struct answer){.status = MKV_UNKNOWN, .error = -ECONNRESET};
+        }
+        any = any || v->server != MKV_NO_SERVER;
+    }
+    return any ? 0 : -ECONNRESET;
+}
+
+/* All breakers are open: say why, if it is the key. */
+static void explain(struct mkv_batch *b)
+{
+    int error = -ECONNRESET;
+    for (uint32_t i = 0; i < b->table->n; i++) {
+        error = b->table->servers[i]->last_error == -EACCES ? -EACCES : error;
+    }
+    for (uint32_t i = 0; i < b->n; i++) {
+        b->answers[i].error = error;
+    }
+}
+
+void mkv__batch_start(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct mkv_batch *b = MKV_CONTAINER_OF(task, struct mkv_batch, start);
+    b->round = 0;
+    b->late = false;
+    b->stop_error = 0;
+    mkv__timer_init(&b->deadline, on_deadline);
+    mkv__timer_set(worker, &b->deadline, b->deadline_ns);
+    int r = 0;
+    if (b->stat_out != NULL) {
+        struct rpc *rpc = mkv__rpc_new(b);
+        r = rpc == NULL ? -ENOMEM : 0;
+        if (rpc != NULL) {
+            rpc->server = b->stat_server;
+            rpc->next = b->rpcs;
+            b->rpcs = rpc;
+        }
+    } else if (place_all(b) < 0) {
+        explain(b);
+    } else {
+        r = group(b);
+    }
+    if (r < 0) {
+        recycle(b);
+        fail_all(b, r);
+    }
+    launch(b);
+}

@@ -1,0 +1,377 @@
+/*
+ * One transport session per server: connected lazily, remade by probes with jittered back-off while
+ * the breaker is open; slots for the requests that are out, a queue for those that are not.
+ */
+#include "router/internal.h"
+
+#include "core/base.h"
+#include "core/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void probe(struct mkv__worker *worker, struct mkv__timer *timer);
+static void pump(struct server *s);
+
+void mkv__server_init(struct server *s)
+{
+    mkv__timer_init(&s->probe, probe);
+    s->waiting_end = &s->waiting;
+    for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
+        s->free_slots[s->n_free++] = MKV_REQUESTS_MAX - 1 - i;
+    }
+}
+
+static struct rpc *unqueue(struct server *s)
+{
+    struct rpc *rpc = s->waiting;
+    if (rpc != NULL) {
+        s->waiting = rpc->next_waiting;
+        if (s->waiting == NULL) {
+            s->waiting_end = &s->waiting;
+        }
+    }
+    return rpc;
+}
+
+static void requeue_first(struct server *s, struct rpc *rpc)
+{
+    rpc->state = RPC_WAITING;
+    rpc->next_waiting = s->waiting;
+    if (s->waiting == NULL) {
+        s->waiting_end = &rpc->next_waiting;
+    }
+    s->waiting = rpc;
+}
+
+static void queue(struct server *s, struct rpc *rpc)
+{
+    rpc->state = RPC_WAITING;
+    rpc->next_waiting = NULL;
+    *s->waiting_end = rpc;
+    s->waiting_end = &rpc->next_waiting;
+}
+
+static void fail_waiting(struct server *s, int error)
+{
+    struct rpc *rpc;
+    while ((rpc = unqueue(s)) != NULL) {
+        mkv__rpc_finished(rpc, error);
+    }
+}
+
+/* The breaker ---------------------------------------------------------------------------------- */
+
+static void changed(struct mkv_client *client)
+{
+    __atomic_store_n(&client->changed_ns, mkv__worker_now(client->worker), __ATOMIC_RELAXED);
+}
+
+static void probe_later(struct server *s)
+{
+    struct mkv_client *client = s->client;
+    uint64_t most = mkv__config_duration(client->config, MKV_OPT_BREAKER_PROBE_MAX);
+    uint64_t least = mkv__config_duration(client->config, MKV_OPT_BREAKER_PROBE);
+    uint64_t wait = s->backoff_ns < least ? least : s->backoff_ns;
+    uint64_t random = 0;
+    mkv__random(&random, sizeof(random));
+    s->backoff_ns = MKV_MIN(2 * wait, most);
+    wait = wait / 2 + random % (wait / 2 + 1); /* half to whole: clients do not come in step */
+    mkv__timer_set(client->worker, &s->probe, mkv__worker_now(client->worker) + wait);
+}
+
+static void breaker_open(struct server *s)
+{
+    if (__atomic_load_n(&s->breaker, __ATOMIC_RELAXED) == BREAKER_CLOSED) {
+        __atomic_store_n(&s->breaker, BREAKER_OPEN, __ATOMIC_RELAXED);
+        MKV_LOG(&s->client->log, s->last_error == -EACCES ? MKV__LOG_ERROR : MKV__LOG_WARNING,
+                "%s: not used until it answers again: %s", s->name, s->why);
+        changed(s->client);
+        s->backoff_ns = 0;
+    }
+    if (!mkv__timer_armed(&s->probe)) {
+        probe_later(s);
+    }
+}
+
+static void breaker_close(struct server *s)
+{
+    s->failures = 0;
+    s->backoff_ns = 0;
+    mkv__timer_stop(s->client->worker, &s->probe);
+    if (__atomic_load_n(&s->breaker, __ATOMIC_RELAXED) != BREAKER_CLOSED) {
+        __atomic_store_n(&s->breaker, BREAKER_CLOSED, __ATOMIC_RELAXED);
+        MKV_INFO(&s->client->log, "%s: answers again", s->name);
+        changed(s->client);
+    }
+}
+
+void mkv__server_failed(struct server *s, int error, const char *why)
+{
+    s->failures++;
+    s->last_error = error;
+    snprintf(s->why, sizeof(s->why), "%s", why);
+    /* A session that could not be made, or a refused key, will not be better for the next batch. */
+    if (!s->open || s->failures >= mkv__config_count(s->client->config, MKV_OPT_BREAKER_FAILURES)) {
+        breaker_open(s);
+    }
+}
+
+/* The session ---------------------------------------------------------------------------------- */
+
+static void free_slot(struct rpc *rpc)
+{
+    struct server *s = rpc->server;
+    s->slots[rpc->slot] = NULL;
+    s->generations[rpc->slot]++;
+    s->free_slots[s->n_free++] = rpc->slot;
+}
+
+static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer)
+{
+    struct server *s = arg;
+    (void)conn;
+    s->open = true;
+    s->version_high = peer->version_high;
+    s->n_connects++;
+    COUNT(s->client, connects, 1);
+    MKV_DEBUG(&s->client->log, "%s: connected", s->name);
+    breaker_close(s);
+    pump(s);
+}
+
+static struct rpc *rpc_of(struct server *s, uint64_t request_id)
+{
+    uint32_t slot = (uint32_t)request_id;
+    struct rpc *rpc = slot < MKV_REQUESTS_MAX ? s->slots[slot] : NULL;
+    return rpc != NULL && s->generations[slot] == (uint32_t)(request_id >> 32) ? rpc : NULL;
+}
+
+static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__message *message)
+{
+    struct server *s = arg;
+    if (message->type == MKV_TYPE_GOAWAY) {
+        mkv__server_failed(s, -ECONNRESET, "the server is going away");
+        breaker_open(s);
+        return;
+    }
+    struct rpc *rpc = rpc_of(s, message->request_id);
+    if (rpc == NULL || rpc->state != RPC_SENT) {
+        return; /* an answer that came too late */
+    }
+    s->failures = 0;
+    mkv__rpc_answer(rpc, message);
+    rpc->state = RPC_ANSWERED;
+    if (rpc->exposed) {
+        s->client->transport->conceal(conn, &rpc->exposure, true);
+    } else {
+        free_slot(rpc);
+        mkv__rpc_finished(rpc, rpc->error);
+    }
+    pump(s);
+}
+
+static void on_concealed(struct mkv__exposure *exposure)
+{
+    struct rpc *rpc = exposure->owner;
+    int error = rpc->state == RPC_SENT ? -ECONNRESET : rpc->error;
+    rpc->exposed = false;
+    free_slot(rpc);
+    mkv__rpc_finished(rpc, error);
+}
+
+static void on_cancelled(struct mkv__conn *conn, void *arg, uint64_t request_id)
+{
+    (void)conn;
+    (void)arg;
+    (void)request_id; /* servers expose nothing */
+}
+
+static void on_writable(struct mkv__conn *conn, void *arg)
+{
+    (void)conn;
+    pump(arg);
+}
+
+static void on_closed(struct mkv__conn *conn, void *arg, int error, const char *why)
+{
+    struct server *s = arg;
+    (void)conn;
+    bool was_open = s->open;
+    s->conn = NULL;
+    s->open = false;
+    if (error != -ECANCELED) {
+        COUNT(s->client, connection_errors, 1);
+        if (was_open) {
+            MKV_DEBUG(&s->client->log, "%s: session lost: %s", s->name, why);
+        }
+        mkv__server_failed(s, error, why);
+    }
+    for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
+        struct rpc *rpc = s->slots[i];
+        if (rpc != NULL) {
+            free_slot(rpc);
+            mkv__rpc_finished(rpc, error == -ECANCELED ? -ECANCELED : -ECONNRESET);
+        }
+    }
+    fail_waiting(s, error == -EACCES ? -EACCES : error == -ECANCELED ? -ECANCELED : -ECONNRESET);
+}
+
+static const struct mkv__conn_handlers handlers = {
+    .opened = on_opened,
+    .message = on_message,
+    .cancelled = on_cancelled,
+    .writable = on_writable,
+    .closed = on_closed,
+};
+
+static void connect_session(struct server *s)
+{
+    int r = s->client->transport->connect(s->client->endpoint, s->address, &handlers, s, &s->conn);
+    if (r < 0) {
+        s->conn = NULL;
+        mkv__server_failed(s, -ECONNRESET, mkv__error_text(r));
+        fail_waiting(s, -ECONNRESET);
+    }
+}
+
+static void probe(struct mkv__worker *worker, struct mkv__timer *timer)
+{
+    struct server *s = MKV_CONTAINER_OF(timer, struct server, probe);
+    (void)worker;
+    if (s->open) {
+        /* It was too slow, or went away: a new session shows whether it is back. */
+        s->client->transport->close(s->conn);
+    }
+    if (s->conn == NULL) {
+        connect_session(s);
+    }
+}
+
+void mkv__server_shut(struct server *s)
+{
+    mkv__timer_stop(s->client->worker, &s->probe);
+    if (s->conn != NULL) {
+        s->client->transport->close(s->conn);
+    }
+    mkv__timer_stop(s->client->worker, &s->probe);
+    fail_waiting(s, -ECANCELED);
+}
+
+/* Requests ------------------------------------------------------------------------------------- */
+
+static int issue(struct server *s, struct rpc *rpc)
+{
+    struct mkv_client *client = s->client;
+    uint8_t type = 0;
+    int64_t len = mkv__rpc_encode(rpc, &type);
+    if (len < 0) {
+        return (int)len;
+    }
+    rpc->slot = s->free_slots[--s->n_free];
+    uint64_t id = (uint64_t)s->generations[rpc->slot] << 32 | rpc->slot;
+    uint64_t now = mkv__worker_now(client->worker);
+    uint64_t left = rpc->batch->deadline_ns > now ? rpc->batch->deadline_ns - now : 0;
+    s->slots[rpc->slot] = rpc;
+    struct mkv__message message = {
+        .type = type,
+        .cls = rpc->batch->flags & MKV_BACKGROUND ? MKV_CLASS_BACKGROUND : MKV_CLASS_URGENT,
+        .request_id = id,
+        .deadline_ms = (uint32_t)(left / 1000000u) + 1,
+        .body = client->body,
+        .body_len = (uint32_t)len,
+    };
+    int r = 0;
+    if (rpc->n_pieces > 0) {
+        mkv__rpc_expose(rpc, id);
+        rpc->exposure.concealed = on_concealed;
+        r = client->transport->expose(s->conn, &rpc->exposure);
+        rpc->exposed = r >= 0;
+    }
+    if (r >= 0) {
+        rpc->state = RPC_SENT;
+        r = client->transport->send(s->conn, &message);
+    }
+    if (r >= 0) {
+        COUNT(client, requests, 1);
+        return 0;
+    }
+    rpc->error = r;
+    if (rpc->exposed) {
+        /* on_concealed ends it; full is not fatal, but the memory must not stay exposed. */
+        rpc->state = RPC_ANSWERED;
+        client->transport->conceal(s->conn, &rpc->exposure, true);
+        return 0;
+    }
+    free_slot(rpc);
+    return r;
+}
+
+static void pump(struct server *s)
+{
+    while (s->open && s->conn != NULL && s->waiting != NULL && s->n_free > 0) {
+        struct rpc *rpc = unqueue(s);
+        int r = issue(s, rpc);
+        if (r == -EAGAIN) {
+            requeue_first(s, rpc);
+            return;
+        }
+        if (r < 0) {
+            mkv__rpc_finished(rpc, r);
+        }
+    }
+}
+
+void mkv__server_submit(struct rpc *rpc)
+{
+    struct server *s = rpc->server;
+    bool closed = __atomic_load_n(&s->breaker, __ATOMIC_RELAXED) == BREAKER_CLOSED;
+    if (!closed && !s->open && rpc->batch->stat_out == NULL) {
+        mkv__rpc_finished(rpc, s->last_error == -EACCES ? -EACCES : -ECONNRESET);
+        return;
+    }
+    queue(s, rpc);
+    if (s->open) {
+        pump(s);
+    } else if (s->conn == NULL) {
+        connect_session(s);
+    }
+}
+
+static void remove_waiting(struct server *s, struct rpc *rpc)
+{
+    for (struct rpc **p = &s->waiting; *p != NULL; p = &(*p)->next_waiting) {
+        if (*p == rpc) {
+            *p = rpc->next_waiting;
+            if (s->waiting_end == &rpc->next_waiting) {
+                s->waiting_end = p;
+            }
+            return;
+        }
+    }
+}
+
+void mkv__server_withdraw(struct rpc *rpc, int error)
+{
+    struct server *s = rpc->server;
+    rpc->error = error;
+    if (rpc->state == RPC_WAITING) {
+        remove_waiting(s, rpc);
+        if (error == -ETIMEDOUT && !s->open) {
+            s->last_error = s->last_error == 0 ? -ETIMEDOUT : s->last_error;
+        }
+        mkv__rpc_finished(rpc, error);
+    } else if (rpc->state == RPC_SENT) {
+        if (error == -ETIMEDOUT) {
+            COUNT(s->client, timeouts, 1);
+            mkv__server_failed(s, -ETIMEDOUT, "no answer in time");
+        }
+        rpc->state = RPC_ANSWERED;
+        if (rpc->exposed) {
+            s->client->transport->conceal(s->conn, &rpc->exposure, false);
+        } else {
+            free_slot(rpc);
+            mkv__rpc_finished(rpc, error);
+        }
+    }
+}
