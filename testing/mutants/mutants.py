@@ -162,6 +162,7 @@ class Workspace:
 
 OPTIONS = [
     "--config=ci",
+    "--config=asan",  # a loop that runs one too far is noticed
     "--test_timeout=60",
     "--test_tag_filters=-slow",
     "--build_tests_only",
