@@ -14,6 +14,9 @@
 #include <urcu/urcu-qsbr.h>
 #include <urcu/wfcqueue.h>
 
+/* liburcu 0.13 declares the flavour of the header that is included first, and only that. */
+extern const struct rcu_flavor_struct urcu_qsbr_flavor;
+
 #if defined(__SANITIZE_THREAD__)
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);

@@ -17,7 +17,7 @@ static struct server *find(const struct table *table, const char *name, const ch
     return NULL;
 }
 
-static struct server *server_for(struct mkv_client *client, const struct mkv__server *from,
+static struct server *server_for(struct mkv_client *client, const struct mkv__server_entry *from,
                                  const struct table *old)
 {
     const char *address = from->addresses[0].text;

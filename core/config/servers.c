@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int parse_name(struct mkv__span name, struct mkv__server *out, char *error)
+static int parse_name(struct mkv__span name, struct mkv__server_entry *out, char *error)
 {
     bool good = name.len > 0 && name.len < 64;
     for (size_t i = 0; good && i < name.len; i++) {
@@ -26,7 +26,7 @@ static int parse_name(struct mkv__span name, struct mkv__server *out, char *erro
     return 0;
 }
 
-static int parse_weight(struct mkv__span text, struct mkv__span weight, struct mkv__server *out,
+static int parse_weight(struct mkv__span text, struct mkv__span weight, struct mkv__server_entry *out,
                         char *error)
 {
     int number = mkv__span_number(weight);
@@ -47,7 +47,7 @@ static size_t count_parts(struct mkv__span s, char separator)
     return n;
 }
 
-static int parse_addresses(struct mkv__span s, struct mkv__server *out, char *error)
+static int parse_addresses(struct mkv__span s, struct mkv__server_entry *out, char *error)
 {
     size_t n = count_parts(s, '|');
     if (n > MKV_ADDRESSES_MAX) {
@@ -70,7 +70,7 @@ static int parse_addresses(struct mkv__span s, struct mkv__server *out, char *er
 }
 
 /* One server; what it has allocated when it fails is the caller's to free. */
-static int parse_server(struct mkv__span s, struct mkv__server *out, char *error)
+static int parse_server(struct mkv__span s, struct mkv__server_entry *out, char *error)
 {
     struct mkv__span after_name, weight;
     struct mkv__span name = mkv__span_cut(s, "=", &after_name);
@@ -229,7 +229,7 @@ size_t mkv__server_list_print(const struct mkv__server_list *list, char *out, si
         out[0] = '\0';
     }
     for (size_t i = 0; i < list->n; i++) {
-        const struct mkv__server *s = &list->servers[i];
+        const struct mkv__server_entry *s = &list->servers[i];
         print(&p, "%s", i > 0 ? "," : "");
         if (strcmp(s->name, s->addresses[0].text) != 0) {
             print(&p, "%s=", s->name);

@@ -22,7 +22,7 @@
 #define MKV_ADDRESSES_MAX 16u
 #define MKV_WEIGHT_MAX    1000u
 
-struct mkv__server {
+struct mkv__server_entry {
     char name[MKV_ADDRESS_TEXT]; /* placement goes by it; default: text of the first address */
     uint32_t weight;             /* 1 to MKV_WEIGHT_MAX */
     uint32_t n_addresses;        /* at least 1 */
@@ -31,7 +31,7 @@ struct mkv__server {
 
 struct mkv__server_list {
     size_t n;
-    struct mkv__server *servers; /* in the order given */
+    struct mkv__server_entry *servers; /* in the order given */
 };
 
 /*

@@ -153,7 +153,7 @@ static void test_fields(void **state)
     char error[MKV_SPAN_ERROR];
     assert_int_equal(mkv__server_list_parse("kv-1=A:1|[::1]:2*5,B", &list, error), 0);
     assert_int_equal(list->n, 2);
-    const struct mkv__server *s = list->servers;
+    const struct mkv__server_entry *s = list->servers;
     assert_string_equal(s[0].name, "kv-1");
     assert_int_equal(s[0].weight, 5);
     assert_int_equal(s[0].n_addresses, 2);

@@ -1,0 +1,295 @@
+#include "server/server.h"
+
+#include "core/base.h"
+#include "core/completion.h"
+#include "core/os/clock.h"
+#include "server/service.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WORKERS_MAX 64u
+#define DRAIN_NS    5000000000u
+
+struct member {
+    struct mkv__server *server;
+    struct mkv__worker *worker;
+    struct mkv__endpoint *endpoint;
+    struct mkv__service *service;
+    bool started;
+    struct mkv__task task;
+    struct mkv__timer timer;
+    struct mkv__completion done;
+    uint64_t until_ns;
+};
+
+struct mkv__server {
+    const struct mkv__config *config;
+    struct mkv__log *log;
+    const struct mkv__transport *transport;
+    struct mkv__store *store;
+    struct mkv__listener *listener;
+    unsigned n;
+    struct member members[WORKERS_MAX];
+    uint64_t started_ns;
+    char address[300];
+};
+
+static int say(char *why, size_t len, int error, const char *text)
+{
+    snprintf(why, len, "%s", text);
+    return error;
+}
+
+/* STAT ------------------------------------------------------------------------------------------ */
+
+static uint64_t sum(const struct mkv__server *s, size_t field)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < s->n; i++) {
+        const char *counters = (const char *)mkv__service_counters(s->members[i].service);
+        total += __atomic_load_n((const uint64_t *)(const void *)(counters + field),
+                                 __ATOMIC_RELAXED);
+    }
+    return total;
+}
+
+static size_t stat_json(void *arg, char *out, size_t cap)
+{
+    const struct mkv__server *s = arg;
+    struct mkv__store_stat t;
+    mkv__store_stat(s->store, &t);
+#define SUM(name) (json_int_t) sum(s, offsetof(struct mkv__service_counters, name))
+#define OF(name)  (json_int_t) t.name
+    json_t *o = json_pack(
+        "{sssfsIsIsIsIsIsIsIsIsIsIsIsIsIs{sIsIsIsI}sIsIsi}", "version", "0.1.0",
+        "uptime_s", (double)(mkv__clock_ns() - s->started_ns) / 1e9, "bytes_used", OF(bytes_used),
+        "bytes_total", OF(bytes_total), "objects", OF(objects), "leased_bytes", OF(leased_bytes),
+        "hits", OF(hits), "misses", OF(misses), "sets", OF(sets), "kept", OF(kept),
+        "kept_differing", OF(kept_differing), "full", OF(full), "damaged", OF(damaged), "evictions",
+        OF(evictions), "connections", SUM(connections), "requests", "get", SUM(gets), "set",
+        SUM(sets), "exists", SUM(exists), "other", SUM(others), "bytes_in", SUM(bytes_in),
+        "bytes_out", SUM(bytes_out), "workers", (int)s->n);
+#undef SUM
+#undef OF
+    size_t len = o != NULL ? json_dumpb(o, out, cap, JSON_COMPACT) : 0;
+    json_decref(o);
+    return len <= cap ? len : 0;
+}
+
+/* Making ---------------------------------------------------------------------------------------- */
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+static int check_address(const struct mkv__config *config, char *why, size_t len)
+{
+    size_t n_keys;
+    const struct mkv__address *listen = mkv__config_address(config, MKV_OPT_LISTEN);
+    mkv__config_keys(config, &n_keys);
+    if (n_keys == 0 && !is_loopback(listen->host)) {
+        snprintf(why, len,
+                 "listen: %s can be reached by others, and there is no key: make one by 'memkv "
+                 "keygen > memkv.key' and give it to servers and clients by --auth-key-file "
+                 "memkv.key (or MEMKV_AUTH_KEY)",
+                 listen->text);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int make_member(struct mkv__server *s, struct member *m)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "memkv-%u", s->n);
+    struct mkv__worker_options w = {
+        .name = name,
+        .cpus = mkv__config_string(s->config, MKV_OPT_WORKERS_CPUS),
+        .numa_node = -1,
+        .log = s->log,
+        .quiescent = mkv__store_quiescent,
+        .offline = mkv__store_offline,
+        .online = mkv__store_online,
+        .thread_begin = mkv__store_thread_begin,
+        .thread_end = mkv__store_thread_end,
+        .hook_arg = s->store,
+    };
+    int r = mkv__worker_create(&w, &m->worker);
+    if (r < 0) {
+        return r;
+    }
+    struct mkv__endpoint_options e = {.lanes = 1,
+                                      .connect_timeout_ns = 2000000000u,
+                                      .idle_ping_ns = 30000000000u,
+                                      .log = s->log};
+    e.keys = mkv__config_keys(s->config, &e.n_keys);
+    r = s->transport->endpoint_open(m->worker, &e, &m->endpoint);
+    if (r < 0) {
+        return r;
+    }
+    struct mkv__service_options o = {.store = s->store,
+                                     .transport = s->transport,
+                                     .worker = m->worker,
+                                     .log = s->log,
+                                     .admin = mkv__config_choice(s->config, MKV_OPT_ADMIN),
+                                     .stat = stat_json,
+                                     .stat_arg = s};
+    m->server = s;
+    return mkv__service_create(&o, &m->service);
+}
+
+static unsigned workers_wanted(const struct mkv__config *config)
+{
+    uint64_t n = mkv__config_count(config, MKV_OPT_WORKERS);
+    return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
+}
+
+int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
+                       struct mkv__server **out, char *why, size_t why_len)
+{
+    int r = check_address(config, why, why_len);
+    if (r < 0) {
+        return r;
+    }
+    struct mkv__server *s = calloc(1, sizeof(*s));
+    if (s == NULL) {
+        return say(why, why_len, -ENOMEM, "out of memory");
+    }
+    s->config = config;
+    s->log = log;
+    s->transport = &mkv__tcp;
+    struct mkv__store_options o = {.memory = mkv__config_size(config, MKV_OPT_MEMORY),
+                                   .max_value = mkv__config_size(config, MKV_OPT_MAX_VALUE),
+                                   .lease_ns = mkv__config_duration(config, MKV_OPT_LEASE),
+                                   .janitor = true};
+    r = mkv__store_create(&o, &s->store);
+    if (r < 0) {
+        free(s);
+        return say(why, why_len, r, "memory: the arena could not be reserved");
+    }
+    while (r == 0 && s->n < workers_wanted(config)) {
+        r = make_member(s, &s->members[s->n++]);
+    }
+    if (r < 0) {
+        mkv__server_destroy(&s);
+        return say(why, why_len, r, "a worker could not be made");
+    }
+    *out = s;
+    return 0;
+}
+
+/* Starting -------------------------------------------------------------------------------------- */
+
+static int on_accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *conn,
+                       const struct mkv__hello *peer, const struct mkv__auth_key *key,
+                       const struct mkv__conn_handlers **handlers_out, void **conn_arg_out)
+{
+    struct mkv__server *s = arg;
+    (void)peer;
+    for (unsigned i = 0; i < s->n; i++) {
+        if (s->members[i].worker == worker) {
+            return mkv__service_accept(s->members[i].service, conn, key, handlers_out, conn_arg_out);
+        }
+    }
+    return -EINVAL;
+}
+
+int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
+{
+    struct mkv__endpoint *endpoints[WORKERS_MAX];
+    const struct mkv__address *listen = mkv__config_address(s->config, MKV_OPT_LISTEN);
+    const struct mkv__listen_handlers handlers = {.accepted = on_accepted, .arg = s};
+    for (unsigned i = 0; i < s->n; i++) {
+        endpoints[i] = s->members[i].endpoint;
+    }
+    s->started_ns = mkv__clock_ns();
+    int r = s->transport->listen(endpoints, s->n, listen->text, &handlers, &s->listener);
+    if (r < 0) {
+        snprintf(why, why_len, "listen: %s: %s", listen->text, strerror(-r));
+        return r;
+    }
+    snprintf(s->address, sizeof(s->address), "%s", s->transport->listener_address(s->listener));
+    for (unsigned i = 0; i < s->n && r == 0; i++) {
+        r = mkv__worker_start(s->members[i].worker);
+        s->members[i].started = r == 0;
+    }
+    return r < 0 ? say(why, why_len, r, "a worker could not be started") : 0;
+}
+
+const char *mkv__server_address(const struct mkv__server *s)
+{
+    return s->address;
+}
+
+/* Stopping -------------------------------------------------------------------------------------- */
+
+static void finish_drain(struct mkv__worker *worker, struct mkv__timer *timer)
+{
+    struct member *m = MKV_CONTAINER_OF(timer, struct member, timer);
+    if (mkv__service_drain(m->service) > 0 && mkv__worker_now(worker) < m->until_ns) {
+        mkv__timer_set(worker, timer, mkv__worker_now(worker) + 10000000u);
+        return;
+    }
+    struct mkv__server *s = m->server;
+    if (m == &s->members[0] && s->listener != NULL) {
+        s->transport->listener_close(&s->listener);
+    }
+    s->transport->endpoint_close(&m->endpoint);
+    mkv__completion_done(&m->done);
+}
+
+static void start_drain(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct member *m = MKV_CONTAINER_OF(task, struct member, task);
+    mkv__timer_init(&m->timer, finish_drain);
+    m->until_ns = mkv__worker_now(worker) + DRAIN_NS;
+    finish_drain(worker, &m->timer);
+}
+
+void mkv__server_stop(struct mkv__server *s)
+{
+    /* The listener's worker goes last, since it hands new sessions to the others. */
+    for (unsigned i = s->n; i-- > 0;) {
+        struct member *m = &s->members[i];
+        if (!m->started) {
+            continue;
+        }
+        mkv__completion_init(&m->done, 1);
+        m->task.run = start_drain;
+        mkv__worker_post(m->worker, &m->task);
+        mkv__completion_wait(&m->done, false);
+        mkv__worker_stop(m->worker);
+        m->started = false;
+    }
+}
+
+void mkv__server_destroy(struct mkv__server **server)
+{
+    struct mkv__server *s = *server;
+    if (s == NULL) {
+        return;
+    }
+    mkv__server_stop(s);
+    if (s->listener != NULL) {
+        s->transport->listener_close(&s->listener);
+    }
+    for (unsigned i = 0; i < s->n; i++) {
+        struct member *m = &s->members[i];
+        if (m->endpoint != NULL) {
+            s->transport->endpoint_close(&m->endpoint);
+        }
+        mkv__service_destroy(&m->service);
+        mkv__worker_destroy(&m->worker);
+    }
+    mkv__store_thread_begin(s->store);
+    mkv__store_destroy(&s->store);
+    free(s);
+    *server = NULL;
+}

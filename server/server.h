@@ -1,0 +1,31 @@
+/*
+ * A server: workers, each with an endpoint and its sessions, around one store.
+ *
+ *     struct mkv__server *server;
+ *     mkv__server_create(config, &log, &server, why, sizeof(why));
+ *     mkv__server_start(server, why, sizeof(why));     listens
+ *     ...
+ *     mkv__server_stop(server);                        drains: no new work, what is out ends
+ *     mkv__server_destroy(&server);
+ *
+ * Thread: one thread calls all of these.
+ */
+#ifndef SERVER_SERVER_H
+#define SERVER_SERVER_H
+
+#include "core/config/config.h"
+#include "core/log.h"
+
+#include <stddef.h>
+
+struct mkv__server;
+
+/* config and log: borrowed until destroy. Errors: with a text in why. */
+int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
+                       struct mkv__server **server_out, char *why, size_t why_len);
+int mkv__server_start(struct mkv__server *server, char *why, size_t why_len);
+const char *mkv__server_address(const struct mkv__server *server); /* after start */
+void mkv__server_stop(struct mkv__server *server);
+void mkv__server_destroy(struct mkv__server **server); /* NULL leaves NULL */
+
+#endif
