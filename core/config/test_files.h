@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +33,18 @@ static inline int test_files_write(const char *name, const char *text, size_t le
     int rc = write(fd, text, len) == (ssize_t)len && fchmod(fd, mode) == 0 ? 0 : -1;
     close(fd);
     return rc;
+}
+
+/* A file that has no name but /proc/self/fd/N while the descriptor returned is open; -1. */
+static inline int test_files_in_memory(const void *data, size_t len, char path_out[TEST_PATH])
+{
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, data, len) != (ssize_t)len) {
+        close(fd);
+        return -1;
+    }
+    snprintf(path_out, TEST_PATH, "/proc/self/fd/%d", fd);
+    return fd;
 }
 
 #endif
