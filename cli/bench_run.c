@@ -47,7 +47,7 @@ static int one_batch(struct runner *r, struct mkv_batch *batch, enum mkv_op op, 
     for (uint32_t i = 0; i < r->c->batch && e >= 0; i++) {
         uint64_t number = first + i;
         struct mkv_segment segment = {r->values + i * r->c->value_bytes, r->c->value_bytes};
-        key_of(r->c->seed, number, key);
+        key_of(r->c->seed ^ mix(r->c->value_bytes), number, key);
         e = mkv_batch_add(batch, key, KEY_BYTES, &segment, op == MKV_OP_EXISTS ? 0 : 1);
     }
     e = e < 0 ? e : mkv_batch_submit(batch);

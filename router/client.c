@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/os/clock.h"
 #include "core/os/event.h"
+#include "router/probe.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -169,7 +170,21 @@ static int start(struct mkv_client *c, struct mkv_error *error)
 }
 
 /* The option fail_open false: servers that are away are an error of open. */
-static int demand_servers(struct mkv_client *c, struct mkv_error *error);
+static int demand_servers(struct mkv_client *c, struct mkv_error *error)
+{
+    uint64_t timeout = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
+    for (unsigned i = 0; i < mkv__client_n_servers(c); i++) {
+        struct mkv__probe probe;
+        int r = mkv__client_probe(c, i, timeout, &probe);
+        free(probe.stat);
+        if (r < 0) {
+            char text[480];
+            snprintf(text, sizeof(text), "%.240s: %.200s (fail_open is false)", probe.name, probe.why);
+            return fail(error, r == -EACCES ? -EACCES : -ECONNRESET, text);
+        }
+    }
+    return 0;
+}
 
 int mkv_client_open(const struct mkv_client_options *options, struct mkv_client **out,
                     struct mkv_error *error)
@@ -224,24 +239,6 @@ int mkv_client_open(const struct mkv_client_options *options, struct mkv_client 
         return r;
     }
     *out = c;
-    return 0;
-}
-
-#include "router/probe.h"
-
-static int demand_servers(struct mkv_client *c, struct mkv_error *error)
-{
-    uint64_t timeout = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
-    for (unsigned i = 0; i < mkv__client_n_servers(c); i++) {
-        struct mkv__probe probe;
-        int r = mkv__client_probe(c, i, timeout, &probe);
-        free(probe.stat);
-        if (r < 0) {
-            char text[600];
-            snprintf(text, sizeof(text), "%s: %s (fail_open is false)", probe.name, probe.why);
-            return fail(error, r == -EACCES ? -EACCES : -ECONNRESET, text);
-        }
-    }
     return 0;
 }
 
