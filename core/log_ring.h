@@ -34,7 +34,7 @@ int mkv__log_ring_create(unsigned lines, struct mkv__log_ring **ring_out);
 void mkv__log_ring_destroy(struct mkv__log_ring **ring);
 
 /* An mkv__log_fn; arg is the ring. Thread: any thread. */
-void mkv__log_ring_put(void *ring, int level, const char *line, size_t len);
+void mkv__log_ring_put(void *arg, int level, const char *line, size_t len);
 
 /* Sleeps until there is a line or a stop. False: stopped. Thread: the reader. */
 bool mkv__log_ring_wait(struct mkv__log_ring *ring);

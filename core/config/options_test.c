@@ -11,25 +11,21 @@
 
 #include <cmocka.h>
 
-#define EACH(id) (enum mkv__option_id id = 0; id < MKV_OPT_COUNT; id++)
-
 static void test_every_option_is_whole(void **state)
 {
     (void)state;
-    for
-        EACH(id)
-        {
-            const struct mkv__option *o = mkv__option_get(id);
-            assert_non_null(o->name);
-            assert_non_null(o->group);
-            assert_non_null(o->help);
-            assert_true(o->help[strlen(o->help) - 1] == '.');
-            assert_true(o->components != 0);
-            assert_true(o->value || o->example); /* else the page could not show one */
-            assert_true((o->type == MKV__TYPE_CHOICE) == (o->choice != NULL));
-            assert_non_null(mkv__option_type_name(o->type));
-            assert_int_equal(mkv__option_find(o->name), id); /* names differ */
-        }
+    for (enum mkv__option_id id = 0; id < MKV_OPT_COUNT; id++) {
+        const struct mkv__option *o = mkv__option_get(id);
+        assert_non_null(o->name);
+        assert_non_null(o->group);
+        assert_non_null(o->help);
+        assert_true(o->help[strlen(o->help) - 1] == '.');
+        assert_true(o->components != 0);
+        assert_true(o->value || o->example); /* else the page could not show one */
+        assert_true((o->type == MKV__TYPE_CHOICE) == (o->choice != NULL));
+        assert_non_null(mkv__option_type_name(o->type));
+        assert_int_equal(mkv__option_find(o->name), id); /* names differ */
+    }
 }
 
 static void test_spellings(void **state)
@@ -104,13 +100,11 @@ static void test_defaults_that_are_promised(void **state)
     assert_string_equal(mkv__option_get(MKV_OPT_CHECKSUM)->value, "true");
     assert_string_equal(mkv__option_get(MKV_OPT_FAIL_OPEN)->value, "true");
     assert_null(mkv__option_get(MKV_OPT_SERVERS)->value);
-    for
-        EACH(id)
-        {
-            if (strstr(mkv__option_get(id)->name, "_timeout")) {
-                assert_true(mkv__option_get(id)->max == UINT64_C(8000000000));
-            }
+    for (enum mkv__option_id id = 0; id < MKV_OPT_COUNT; id++) {
+        if (strstr(mkv__option_get(id)->name, "_timeout")) {
+            assert_true(mkv__option_get(id)->max == UINT64_C(8000000000));
         }
+    }
 }
 
 static char *help(unsigned components, bool flags, unsigned columns)
@@ -154,15 +148,13 @@ static void test_page_has_every_option(void **state)
     assert_non_null(out);
     mkv__config_write_doc(out);
     fclose(out);
-    for
-        EACH(id)
-        {
-            char heading[80];
-            snprintf(heading, sizeof(heading), "\n#### %s\n", mkv__option_get(id)->name);
-            const char *found = strstr(text, heading);
-            assert_non_null(found);
-            assert_null(strstr(found + 1, heading));
-        }
+    for (enum mkv__option_id id = 0; id < MKV_OPT_COUNT; id++) {
+        char heading[80];
+        snprintf(heading, sizeof(heading), "\n#### %s\n", mkv__option_get(id)->name);
+        const char *found = strstr(text, heading);
+        assert_non_null(found);
+        assert_null(strstr(found + 1, heading));
+    }
     free(text);
 }
 

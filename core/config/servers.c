@@ -26,8 +26,8 @@ static int parse_name(struct mkv__span name, struct mkv__server_entry *out, char
     return 0;
 }
 
-static int parse_weight(struct mkv__span text, struct mkv__span weight, struct mkv__server_entry *out,
-                        char *error)
+static int parse_weight(struct mkv__span text, struct mkv__span weight,
+                        struct mkv__server_entry *out, char *error)
 {
     int number = mkv__span_number(weight);
     if (number < 1 || number > (int)MKV_WEIGHT_MAX) {
@@ -58,14 +58,14 @@ static int parse_addresses(struct mkv__span s, struct mkv__server_entry *out, ch
         return mkv__span_no_memory(error);
     }
     struct mkv__span rest = s;
-    while (rest.p) {
+    do {
         struct mkv__span one = mkv__span_cut(rest, "|", &rest);
         int rc = mkv__address_take(one, false, &out->addresses[out->n_addresses], error);
         if (rc < 0) {
             return rc;
         }
         out->n_addresses++;
-    }
+    } while (rest.p);
     return 0;
 }
 
@@ -85,6 +85,7 @@ static int parse_server(struct mkv__span s, struct mkv__server_entry *out, char 
         rc = parse_addresses(addresses, out, error);
     }
     if (rc == 0 && !after_name.p) {
+        assert(out->n_addresses > 0 && out->addresses);
         memcpy(out->name, out->addresses[0].text, sizeof(out->name));
     }
     return rc;
@@ -121,7 +122,8 @@ static int refuse_duplicates(const struct mkv__server_list *list, char *error)
     for (size_t i = 0; i < list->n; i++) {
         n_addresses += list->servers[i].n_addresses;
     }
-    struct seen *seen = calloc(n_addresses, sizeof(seen[0])); /* >= list->n */
+    assert(n_addresses >= list->n && n_addresses > 0); /* every server has one */
+    struct seen *seen = calloc(n_addresses, sizeof(seen[0]));
     if (!seen) {
         return mkv__span_no_memory(error);
     }

@@ -60,7 +60,9 @@ static void splice(struct input *in, size_t at, size_t cut, const uint8_t *bytes
         n = INPUT_MAX - (in->len - cut);
     }
     memmove(in->data + at + n, in->data + at + cut, in->len - at - cut);
-    memcpy(in->data + at, bytes, n);
+    if (n > 0) {
+        memcpy(in->data + at, bytes, n);
+    }
     in->len = in->len - cut + n;
 }
 

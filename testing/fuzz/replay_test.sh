@@ -2,7 +2,7 @@
 # replay_test.sh BROKEN_FUZZ: what a fuzzer finds is told, kept, and found again from the same seed.
 set -eu
 broken=$PWD/$1
-export TEST_UNDECLARED_OUTPUTS_DIR=${TEST_TMPDIR:?}
+export TEST_UNDECLARED_OUTPUTS_DIR="${TEST_TMPDIR:?}"
 cd "$TEST_TMPDIR"
 
 fail() {
