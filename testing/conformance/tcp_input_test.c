@@ -1,0 +1,435 @@
+/* What a stranger, or a peer gone mad, may write to a tcp socket: it loses its own session only. */
+#include "core/auth/auth.h"
+#include "testing/conformance/rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LANES 3
+#define ID    ((uint64_t)2 | (uint64_t)1 << 32)
+
+static const struct mkv__subject subject = {.transport = &mkv__tcp, .any_address = "127.0.0.1:0"};
+static const struct mkv__auth_key key = {.id = 1, .key = {1, 2, 3}};
+
+struct raw {
+    int fd;
+    struct mkv__handshake *handshake;
+    struct mkv__seal *send, *receive;
+};
+
+static struct sockaddr_in address_of(const struct rig *rig)
+{
+    const char *text = rig->t->listener_address(rig->listener);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+    to.sin_port = htons((uint16_t)atoi(strrchr(text, ':') + 1));
+    return to;
+}
+
+static int raw_connect(const struct rig *rig)
+{
+    struct sockaddr_in to = address_of(rig);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    return fd;
+}
+
+static void put(int fd, const void *bytes, size_t len)
+{
+    (void)!send(fd, bytes, len, MSG_NOSIGNAL);
+}
+
+/* The other side closes it, within some seconds. */
+static void is_closed(struct rig *rig, int fd)
+{
+    uint8_t bytes[4096];
+
+    for (int i = 0; i < 40000; i++) {
+        ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
+
+        if (n == 0 || (n < 0 && errno != EAGAIN)) {
+            close(fd);
+            return;
+        }
+        rig_turns(rig, 1);
+    }
+    fail_msg("the connection was not closed");
+}
+
+static void echo_back(struct end *end, const struct mkv__message *m)
+{
+    assert_int_equal(end_send(end, 68, m->request_id, false, m->body, m->body_len), 0);
+}
+
+static void still_works(struct rig *rig)
+{
+    int before = rig->client.messages;
+
+    assert_int_equal(rig->client.closed, 0);
+    rig->server.on_message = echo_back;
+    assert_int_equal(end_send(&rig->client, 36, ID, false, "still", 5), 0);
+    assert_true(rig_until(rig, &rig->client.messages, before + 1));
+}
+
+static void header_bytes(uint8_t out[MKV_HEADER_BYTES], uint8_t type, uint32_t len)
+{
+    struct mkv__header h = {.version = MKV_WIRE_VERSION, .type = type, .body_len = len};
+
+    mkv__header_encode(&h, out);
+}
+
+static void strangers(void **state)
+{
+    uint8_t bytes[4096];
+    uint32_t x = 12345;
+    struct rig rig;
+
+    (void)state;
+    rig_init(&rig, &subject, &key, &key);
+    rig_connect(&rig);
+    for (int round = 0; round < 8; round++) {
+        int fd = raw_connect(&rig);
+        size_t len = sizeof(bytes);
+
+        for (size_t i = 0; i < sizeof(bytes); i++) {
+            x = x * 1664525u + 1013904223u;
+            bytes[i] = (uint8_t)(x >> 24);
+        }
+        switch (round) {
+        case 1: /* the header of a HELLO, a body of noise */
+            header_bytes(bytes, MKV_TYPE_HELLO, 200);
+            break;
+        case 2: /* too long for a handshake */
+            header_bytes(bytes, MKV_TYPE_HELLO, MKV_HANDSHAKE_MAX + 1);
+            break;
+        case 3:
+            header_bytes(bytes, MKV_TYPE_HELLO, UINT32_MAX);
+            break;
+        case 4: /* a request of somebody who has not shaken hands */
+            header_bytes(bytes, MKV_TYPE_GET, 10);
+            break;
+        case 5:
+            header_bytes(bytes, MKV_TYPE_DATA, 10);
+            break;
+        case 6: /* another version */
+            header_bytes(bytes, MKV_TYPE_HELLO, 10);
+            bytes[4] = 77;
+            break;
+        case 7: /* empty */
+            header_bytes(bytes, MKV_TYPE_HELLO, 0);
+            len = MKV_HEADER_BYTES;
+            break;
+        default:
+            break;
+        }
+        put(fd, bytes, len);
+        is_closed(&rig, fd);
+        still_works(&rig);
+    }
+    rig_fini(&rig);
+}
+
+/* Half a HELLO, then nothing: the time for connecting ends it. */
+static void silence(void **state)
+{
+    struct rig rig;
+    uint8_t bytes[MKV_HEADER_BYTES];
+    int fd;
+
+    (void)state;
+    rig_init(&rig, &subject, &key, &key);
+    rig_connect(&rig);
+    fd = raw_connect(&rig);
+    header_bytes(bytes, MKV_TYPE_HELLO, 100);
+    put(fd, bytes, 40);
+    is_closed(&rig, fd);
+    still_works(&rig);
+    rig_fini(&rig);
+}
+
+/* A client made by hand ------------------------------------------------------------------------- */
+
+static void put_frame(struct raw *raw, uint8_t type, const uint8_t *body, size_t len)
+{
+    uint8_t header[MKV_HEADER_BYTES];
+
+    header_bytes(header, type, (uint32_t)len);
+    put(raw->fd, header, sizeof(header));
+    put(raw->fd, body, len);
+}
+
+static void get_bytes(struct rig *rig, struct raw *raw, uint8_t *out, size_t len)
+{
+    for (size_t have = 0; have < len;) {
+        ssize_t n = recv(raw->fd, out + have, len - have, 0);
+
+        assert_true(n > 0 || (n < 0 && errno == EAGAIN));
+        have += n > 0 ? (size_t)n : 0;
+        rig_turns(rig, 1);
+    }
+}
+
+static void raw_open(struct rig *rig, struct raw raw[LANES])
+{
+    uint8_t in[MKV_HANDSHAKE_MAX], out[MKV_HANDSHAKE_MAX], bytes[MKV_HEADER_BYTES];
+    int before = rig->sessions;
+
+    for (uint8_t i = 0; i < LANES; i++) {
+        struct mkv__hello ours = {
+            .version_low = 1, .version_high = 1, .session = 42, .lane = i, .n_lanes = LANES};
+        struct mkv__header header;
+        size_t unused = 0;
+        char why[200];
+        uint8_t type;
+        int n;
+
+        memset(&raw[i], 0, sizeof(raw[i]));
+        raw[i].fd = raw_connect(rig);
+        assert_int_equal(mkv__handshake_create(false, &ours, &key, 1, &raw[i].handshake), 0);
+        n = mkv__handshake_start(raw[i].handshake, &type, out, sizeof(out));
+        assert_true(n > 0);
+        put_frame(&raw[i], type, out, (size_t)n);
+        get_bytes(rig, &raw[i], bytes, sizeof(bytes));
+        assert_int_equal(mkv__header_decode(bytes, &header), 0);
+        get_bytes(rig, &raw[i], in, header.body_len);
+        n = mkv__handshake_take(raw[i].handshake, header.type, in, header.body_len, &type, out,
+                                sizeof(out), &unused, why);
+        assert_true(n >= 0);
+        put_frame(&raw[i], type, out, (size_t)n);
+        assert_int_equal(mkv__handshake_seals(raw[i].handshake, &raw[i].send, &raw[i].receive), 0);
+    }
+    assert_true(rig_until(rig, &rig->sessions, before + 1));
+    rig->server.closed = 0;
+}
+
+static void raw_close(struct raw raw[LANES])
+{
+    for (int i = 0; i < LANES; i++) {
+        mkv__handshake_destroy(&raw[i].handshake);
+        mkv__seal_destroy(&raw[i].send);
+        mkv__seal_destroy(&raw[i].receive);
+        close(raw[i].fd);
+    }
+}
+
+static void put_sealed(struct raw *raw, struct mkv__header header, const void *body, size_t len)
+{
+    uint8_t bytes[MKV_HEADER_BYTES];
+
+    header.version = MKV_WIRE_VERSION;
+    mkv__header_encode(&header, bytes);
+    assert_int_equal(
+        mkv__seal_apply(raw->send, bytes, body, header.type == MKV_TYPE_DATA ? 0 : len), 0);
+    put(raw->fd, bytes, sizeof(bytes));
+    put(raw->fd, body, len);
+}
+
+static void bad_mac(struct raw *raw)
+{
+    uint8_t bytes[MKV_HEADER_BYTES];
+
+    header_bytes(bytes, MKV_TYPE_STAT, 0);
+    (void)mkv__seal_apply(raw[0].send, bytes, NULL, 0);
+    bytes[60] ^= 1;
+    put(raw[0].fd, bytes, sizeof(bytes));
+}
+
+static void changed_body(struct raw *raw)
+{
+    struct mkv__header header = {.version = MKV_WIRE_VERSION, .type = MKV_TYPE_STAT, .body_len = 4};
+    uint8_t bytes[MKV_HEADER_BYTES];
+
+    mkv__header_encode(&header, bytes);
+    (void)mkv__seal_apply(raw[0].send, bytes, "good", 4);
+    put(raw[0].fd, bytes, sizeof(bytes));
+    put(raw[0].fd, "evil", 4);
+}
+
+static void replay(struct raw *raw)
+{
+    uint8_t bytes[MKV_HEADER_BYTES];
+
+    header_bytes(bytes, MKV_TYPE_STAT, 0);
+    (void)mkv__seal_apply(raw[0].send, bytes, NULL, 0);
+    put(raw[0].fd, bytes, sizeof(bytes));
+    put(raw[0].fd, bytes, sizeof(bytes));
+}
+
+static void unknown_type(struct raw *raw)
+{
+    put_sealed(&raw[0], (struct mkv__header){.type = 20}, NULL, 0);
+}
+
+static void second_hello(struct raw *raw)
+{
+    put_sealed(&raw[0], (struct mkv__header){.type = MKV_TYPE_HELLO}, NULL, 0);
+}
+
+static void impossible_slot(struct raw *raw)
+{
+    put_sealed(&raw[0], (struct mkv__header){.type = MKV_TYPE_STAT, .request_id = 256}, NULL, 0);
+}
+
+static void too_long(struct raw *raw)
+{
+    put_sealed(&raw[0],
+               (struct mkv__header){.type = MKV_TYPE_STAT, .body_len = MKV_MESSAGE_MAX + 1}, "", 0);
+}
+
+static void data_on_control(struct raw *raw)
+{
+    put_sealed(&raw[0], (struct mkv__header){.type = MKV_TYPE_DATA, .body_len = 4}, "data", 4);
+}
+
+static void data_too_long(struct raw *raw)
+{
+    put_sealed(&raw[1], (struct mkv__header){.type = MKV_TYPE_DATA, .body_len = MKV_DATA_MAX + 1},
+               "data", 4);
+}
+
+static void pull_of_a_client(struct raw *raw)
+{
+    uint64_t range[2] = {0, htole64(1ull << 63)};
+
+    put_sealed(&raw[0], (struct mkv__header){.type = MKV_TYPE_PULL, .body_len = 16}, range, 16);
+}
+
+static void control_on_bulk(struct raw *raw)
+{
+    put_sealed(&raw[1], (struct mkv__header){.type = MKV_TYPE_CANCEL}, NULL, 0);
+}
+
+static void half_a_frame(struct raw *raw)
+{
+    uint8_t bytes[MKV_HEADER_BYTES];
+
+    header_bytes(bytes, MKV_TYPE_STAT, 1000);
+    put(raw[0].fd, bytes, sizeof(bytes));
+    shutdown(raw[0].fd, SHUT_WR);
+}
+
+/* While the server reads 1000 bytes of request ID, which travels on lane 1. */
+static void data_far_away(struct raw *raw)
+{
+    put_sealed(&raw[1],
+               (struct mkv__header){
+                   .type = MKV_TYPE_DATA, .request_id = ID, .body_len = 4, .aux = 1ull << 63},
+               "data", 4);
+}
+
+static void data_over_the_end(struct raw *raw)
+{
+    static const uint8_t bytes[1001];
+
+    put_sealed(&raw[1],
+               (struct mkv__header){.type = MKV_TYPE_DATA, .request_id = ID, .body_len = 1001},
+               bytes, sizeof(bytes));
+}
+
+static void data_out_of_order(struct raw *raw)
+{
+    put_sealed(
+        &raw[1],
+        (struct mkv__header){.type = MKV_TYPE_DATA, .request_id = ID, .body_len = 4, .aux = 8},
+        "data", 4);
+}
+
+static void data_on_another_lane(struct raw *raw)
+{
+    put_sealed(&raw[2],
+               (struct mkv__header){.type = MKV_TYPE_DATA, .request_id = ID, .body_len = 4}, "data",
+               4);
+}
+
+static void mad_clients(void **state)
+{
+    void (*const cases[])(struct raw *) = {bad_mac,
+                                           changed_body,
+                                           replay,
+                                           unknown_type,
+                                           second_hello,
+                                           too_long,
+                                           impossible_slot,
+                                           data_on_control,
+                                           data_too_long,
+                                           pull_of_a_client,
+                                           half_a_frame,
+                                           control_on_bulk,
+                                           data_far_away,
+                                           data_over_the_end,
+                                           data_out_of_order,
+                                           data_on_another_lane};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct raw raw[LANES];
+        struct rig rig;
+
+        rig_init(&rig, &subject, &key, &key);
+        raw_open(&rig, raw);
+        memory_init(&rig.theirs, &rig.server, 3, 1000, false);
+        assert_int_equal(memory_bulk(&rig.theirs, ID, false), 0);
+        rig_turns(&rig, 5);
+        cases[i](raw);
+        if (!rig_until(&rig, &rig.server.closed, 1)) {
+            fail_msg("case %zu: the session goes on", i);
+        }
+        assert_int_equal(rig.server.error, cases[i] == half_a_frame ? -ECONNRESET : -EPROTO);
+        assert_int_equal(rig.theirs.status, -ECONNRESET);
+        assert_true(memory_canaries(&rig.theirs));
+        rig.theirs.bulk.request_id = 0;
+        raw_close(raw);
+        rig_connect(&rig);
+        still_works(&rig);
+        rig_fini(&rig);
+    }
+}
+
+/* What is unknown because it came too late is no offence. */
+static void late_data(void **state)
+{
+    struct raw raw[LANES];
+    struct rig rig;
+
+    (void)state;
+    rig_init(&rig, &subject, &key, &key);
+    raw_open(&rig, raw);
+    put_sealed(&raw[1],
+               (struct mkv__header){.type = MKV_TYPE_DATA, .request_id = ID, .body_len = 4}, "data",
+               4);
+    put_sealed(&raw[0], (struct mkv__header){.type = MKV_TYPE_STAT, .body_len = 2}, "ok", 2);
+    assert_true(rig_until(&rig, &rig.server.messages, 1));
+    assert_int_equal(rig.server.closed, 0);
+    raw_close(raw);
+    assert_true(rig_until(&rig, &rig.server.closed, 1));
+    rig_fini(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(strangers),
+        cmocka_unit_test(silence),
+        cmocka_unit_test(mad_clients),
+        cmocka_unit_test(late_data),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
