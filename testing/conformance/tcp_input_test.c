@@ -422,13 +422,212 @@ static void late_data(void **state)
     rig_fini(&rig);
 }
 
+/* A server made by hand --------------------------------------------------------------------------- */
+
+static const struct mkv__conn_handlers nothing = {0};
+
+struct victim {
+    int closed, error;
+    struct mkv__conn *conn;
+};
+
+static void victim_closed(struct mkv__conn *conn, void *arg, int error, const char *why)
+{
+    struct victim *v = arg;
+
+    (void)conn;
+    (void)why;
+    v->closed++;
+    v->error = error;
+}
+
+static void serve_lane(struct rig *rig, int listener, struct raw raw[LANES])
+{
+    struct mkv__hello ours = {.version_low = 1, .version_high = 1};
+    uint8_t in[MKV_HANDSHAKE_MAX], out[MKV_HANDSHAKE_MAX], bytes[MKV_HEADER_BYTES];
+    struct raw lane = {.fd = -1};
+    uint8_t type = 0;
+    char why[200];
+    size_t unused;
+
+    assert_int_equal(mkv__handshake_create(true, &ours, &key, 1, &lane.handshake), 0);
+    for (int i = 0; i < 10000 && lane.fd < 0; i++) {
+        rig_turns(rig, 1);
+        lane.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    }
+    assert_true(lane.fd >= 0);
+    while (!mkv__handshake_done(lane.handshake)) {
+        struct mkv__header header;
+        int n;
+
+        get_bytes(rig, &lane, bytes, sizeof(bytes));
+        assert_int_equal(mkv__header_decode(bytes, &header), 0);
+        get_bytes(rig, &lane, in, header.body_len);
+        n = mkv__handshake_take(lane.handshake, header.type, in, header.body_len, &type, out,
+                                sizeof(out), &unused, why);
+        assert_true(n >= 0);
+        if (type) {
+            put_frame(&lane, type, out, (size_t)n);
+        }
+    }
+    assert_int_equal(mkv__handshake_seals(lane.handshake, &lane.send, &lane.receive), 0);
+    raw[mkv__handshake_peer(lane.handshake)->lane] = lane;
+}
+
+static void mad_server(struct mkv__header header, const void *body, size_t len, unsigned lane,
+                       bool exposed_for_writing, int expected)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t here_len = sizeof(here);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct mkv__conn_handlers handlers = nothing;
+    struct victim victim = {0};
+    struct raw raw[LANES];
+    char address[40];
+    struct rig rig;
+
+    handlers.closed = victim_closed;
+    rig_init(&rig, &subject, &key, &key);
+    assert_int_equal(bind(listener, (struct sockaddr *)&here, sizeof(here)), 0);
+    assert_int_equal(listen(listener, 16), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&here, &here_len), 0);
+    snprintf(address, sizeof(address), "127.0.0.1:%u", ntohs(here.sin_port));
+    assert_int_equal(rig.t->connect(rig.client_endpoint, address, &handlers, &victim, &victim.conn),
+                     0);
+    for (int i = 0; i < LANES; i++) {
+        serve_lane(&rig, listener, raw);
+    }
+    memory_init(&rig.mine, &rig.client, 3, 1000, false);
+    rig.client.conn = victim.conn;
+    assert_int_equal(memory_expose(&rig.mine, ID, exposed_for_writing), 0);
+    rig.client.conn = NULL;
+    put_sealed(&raw[lane], header, body, len);
+    if (expected) {
+        assert_true(rig_until(&rig, &victim.closed, 1));
+        assert_int_equal(victim.error, expected);
+        assert_int_equal(rig.mine.concealed, 1);
+    } else {
+        rig_turns(&rig, 50);
+        assert_int_equal(victim.closed, 0);
+        rig.t->close(victim.conn);
+    }
+    assert_true(memory_canaries(&rig.mine));
+    raw_close(raw);
+    close(listener);
+    rig_fini(&rig);
+}
+
+static void mad_servers(void **state)
+{
+    static const uint8_t bytes[1001];
+    uint64_t far[2] = {htole64(1ull << 63), htole64(8)};
+    uint64_t huge[2] = {htole64(8), htole64(UINT64_MAX)};
+    uint64_t empty[2] = {0, 0};
+    uint64_t good[2] = {0, htole64(1000)};
+    struct mkv__header data = {.type = MKV_TYPE_DATA, .request_id = ID, .body_len = 1001};
+    struct mkv__header pull = {.type = MKV_TYPE_PULL, .request_id = ID, .body_len = 16};
+
+    (void)state;
+    mad_server(data, bytes, 1001, 1, true, -EPROTO); /* longer than the exposure */
+    data.body_len = 8;
+    mad_server(data, bytes, 8, 1, true, 0);        /* the control of this test */
+    mad_server(data, bytes, 8, 2, true, -EPROTO);  /* another lane */
+    mad_server(data, bytes, 8, 1, false, -EPROTO); /* exposed for reading */
+    data.aux = 1ull << 63;
+    mad_server(data, bytes, 8, 1, true, -EPROTO);
+    data.aux = UINT64_MAX;
+    mad_server(data, bytes, 8, 1, true, -EPROTO);
+    data.request_id = ID + 1; /* unknown: discarded */
+    mad_server(data, bytes, 8, 1, true, 0);
+    mad_server(pull, good, 16, 0, false, 0);
+    mad_server(pull, good, 16, 0, true, -EPROTO); /* exposed for writing */
+    mad_server(pull, far, 16, 0, false, -EPROTO);
+    mad_server(pull, huge, 16, 0, false, -EPROTO);
+    mad_server(pull, empty, 16, 0, false, -EPROTO);
+    pull.body_len = 15;
+    mad_server(pull, good, 15, 0, false, -EPROTO);
+}
+
+/* Names, IPv6, silence ------------------------------------------------------------------------- */
+
+static void by_name(void **state)
+{
+    const char *port;
+    char address[40];
+    struct mkv__conn_handlers handlers = nothing;
+    struct victim victim = {0};
+    struct rig rig;
+
+    (void)state;
+    handlers.closed = victim_closed;
+    rig_init(&rig, &subject, &key, &key);
+    port = strrchr(rig.t->listener_address(rig.listener), ':');
+    snprintf(address, sizeof(address), "localhost%s", port);
+    assert_int_equal(rig.t->connect(rig.client_endpoint, address, &handlers, &victim, &victim.conn),
+                     0);
+    assert_true(rig_until(&rig, &rig.sessions, 1));
+    rig.t->close(victim.conn);
+    assert_int_equal(victim.closed, 1);
+    /* Closed while the name is being looked up, and a name that does not exist. */
+    assert_int_equal(rig.t->connect(rig.client_endpoint, address, &handlers, &victim, &victim.conn),
+                     0);
+    rig_turns(&rig, 1);
+    rig.t->close(victim.conn);
+    assert_int_equal(rig.t->connect(rig.client_endpoint, "no-such-name.invalid:1", &handlers,
+                                    &victim, &victim.conn),
+                     0);
+    assert_true(rig_until(&rig, &victim.closed, 3));
+    assert_true(rig_until(&rig, &rig.server.closed, 1));
+    assert_int_equal(rig.t->connect(rig.client_endpoint, "::1:9", &handlers, &victim, &victim.conn),
+                     -EINVAL);
+    assert_int_equal(
+        rig.t->connect(rig.client_endpoint, "host:70000", &handlers, &victim, &victim.conn),
+        -EINVAL);
+    rig_fini(&rig);
+}
+
+static void over_ipv6(void **state)
+{
+    static const struct mkv__subject six = {.transport = &mkv__tcp, .any_address = "[::1]:0"};
+    struct sockaddr_in6 here = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct rig rig;
+
+    (void)state;
+    if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof(here)) < 0) {
+        close(fd);
+        print_message("skipped: this host has no IPv6 loopback address\n");
+        skip();
+    }
+    close(fd);
+    rig_init(&rig, &six, &key, &key);
+    rig_connect(&rig);
+    still_works(&rig);
+    rig_fini(&rig);
+}
+
+/* The peer's host is gone: nothing comes, nothing is refused. */
+static void silent_peer(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_init(&rig, &subject, &key, &key);
+    rig_connect(&rig);
+    rig.server_stalls = true; /* pings once a second, gives up after three */
+    assert_true(rig_until(&rig, &rig.client.closed, 1));
+    assert_int_equal(rig.client.error, -ETIMEDOUT);
+    rig.server_stalls = false;
+    assert_true(rig_until(&rig, &rig.server.closed, 1));
+    rig_fini(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strangers),
-        cmocka_unit_test(silence),
-        cmocka_unit_test(mad_clients),
-        cmocka_unit_test(late_data),
+        cmocka_unit_test(strangers), cmocka_unit_test(silence),     cmocka_unit_test(mad_clients),
+        cmocka_unit_test(late_data), cmocka_unit_test(mad_servers), cmocka_unit_test(by_name),
+        cmocka_unit_test(over_ipv6), cmocka_unit_test(silent_peer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
