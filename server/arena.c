@@ -11,8 +11,8 @@
 #define COARSE      512u
 #define FINE_MAX    4032u
 #define SLAB_MAX    32768u
-#define N_FINE      (FINE_MAX / FINE)                /* items of 1 to 63 steps of 64 */
-#define COARSE_LOW  8u                               /* items of 8 to 64 steps of 512 */
+#define N_FINE      (FINE_MAX / FINE) /* items of 1 to 63 steps of 64 */
+#define COARSE_LOW  8u                /* items of 8 to 64 steps of 512 */
 #define N_CLASSES   (N_FINE + SLAB_MAX / COARSE - COARSE_LOW + 1)
 #define PAGES_LIMIT (UINT64_C(16) << 40)
 #define HUGE_BYTES  (UINT64_C(2) << 20)

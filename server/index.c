@@ -101,8 +101,8 @@ struct mkv__object *mkv__index_add(struct mkv__index *index, struct mkv__object 
 {
     struct mkv__index_key key = key_of(object);
     publish(object);
-    struct cds_lfht_node *there =
-        cds_lfht_add_unique(index->table, object->hash, matches, &key, &object->node);
+    struct cds_lfht_node *there = cds_lfht_add_unique(index->table, object->hash, matches, &key,
+                                                      &object->node);
     index->count += there == &object->node;
     return object_of(there);
 }
@@ -120,8 +120,8 @@ void mkv__index_replace(struct mkv__index *index, struct mkv__object *old,
 {
     struct mkv__index_key key = key_of(object);
     publish(object);
-    struct cds_lfht_node *was =
-        cds_lfht_add_replace(index->table, object->hash, matches, &key, &object->node);
+    struct cds_lfht_node *was = cds_lfht_add_replace(index->table, object->hash, matches, &key,
+                                                     &object->node);
     assert(was == &old->node);
     (void)was;
     (void)old;

@@ -36,8 +36,7 @@ void mkv__leases_end(struct mkv__leases *leases, struct mkv__object *object)
 uint32_t mkv__leases_grant(struct mkv__leases *leases, struct mkv__object *object, uint64_t now_ns)
 {
     bool renewal = object->lease_s != 0 && object->lease_s >= leases->now_s;
-    if (leases->lease_ns == 0 ||
-        (!renewal && leases->total + object->size > leases->limit)) {
+    if (leases->lease_ns == 0 || (!renewal && leases->total + object->size > leases->limit)) {
         return 0;
     }
     mkv__leases_end(leases, object);

@@ -36,10 +36,10 @@ struct mkv__object {
     uint32_t generation;
     uint32_t refs; /* atomic; one is the index's, or the writer's for a replacement */
     uint32_t n_extents;
-    uint8_t state;     /* atomic; enum mkv__object_state */
-    uint8_t segment;   /* lock; enum mkv__segment */
-    bool replacing;    /* lock: a replacement is being written */
-    bool replacement;  /* not in the index before it is ready */
+    uint8_t state;    /* atomic; enum mkv__object_state */
+    uint8_t segment;  /* lock; enum mkv__segment */
+    bool replacing;   /* lock: a replacement is being written */
+    bool replacement; /* not in the index before it is ready */
     uint8_t namespace_len, key_len;
     struct mkv__extent extents[];
 };

@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 64u
-#define DRAIN_NS    5000000000u
+#define DRAIN_NS    UINT64_C(5000000000)
+#define VERSION     "0.1.0"
 
 struct member {
     struct mkv__server *server;
@@ -24,7 +25,7 @@ struct member {
     struct mkv__task task;
     struct mkv__timer timer;
     struct mkv__completion done;
-    uint64_t until_ns;
+    bool drained;
 };
 
 struct mkv__server {
@@ -36,6 +37,7 @@ struct mkv__server {
     unsigned n;
     struct member members[WORKERS_MAX];
     uint64_t started_ns;
+    struct mkv__log_limit bad_frames;
     char address[300];
 };
 
@@ -47,38 +49,42 @@ static int say(char *why, size_t len, int error, const char *text)
 
 /* STAT ------------------------------------------------------------------------------------------ */
 
-static uint64_t sum(const struct mkv__server *s, size_t field)
+static struct mkv__service_figures figures(const struct mkv__server *s)
 {
-    uint64_t total = 0;
+    struct mkv__service_figures sums = {0};
     for (unsigned i = 0; i < s->n; i++) {
-        const char *counters = (const char *)mkv__service_counters(s->members[i].service);
-        total += __atomic_load_n((const uint64_t *)(const void *)(counters + field),
-                                 __ATOMIC_RELAXED);
+        mkv__counter_sum((struct mkv__counter *)&sums,
+                         (const struct mkv__counter *)mkv__service_figures(s->members[i].service),
+                         sizeof(sums) / sizeof(struct mkv__counter));
     }
-    return total;
+    return sums;
 }
 
-static size_t stat_json(void *arg, char *out, size_t cap)
+static char *stat_text(void *arg)
 {
     const struct mkv__server *s = arg;
+    const struct mkv__service_figures f = figures(s);
     struct mkv__store_stat t;
     mkv__store_stat(s->store, &t);
-#define SUM(name) (json_int_t) sum(s, offsetof(struct mkv__service_counters, name))
-#define OF(name)  (json_int_t) t.name
+#define OF(name)  #name, (json_int_t)t.name
+#define SUM(name) #name, (json_int_t)mkv__counter_read(&f.name)
     json_t *o = json_pack(
-        "{sssfsIsIsIsIsIsIsIsIsIsIsIsIsIs{sIsIsIsI}sIsIsi}", "version", "0.1.0",
-        "uptime_s", (double)(mkv__clock_ns() - s->started_ns) / 1e9, "bytes_used", OF(bytes_used),
-        "bytes_total", OF(bytes_total), "objects", OF(objects), "leased_bytes", OF(leased_bytes),
-        "hits", OF(hits), "misses", OF(misses), "sets", OF(sets), "kept", OF(kept),
-        "kept_differing", OF(kept_differing), "full", OF(full), "damaged", OF(damaged), "evictions",
-        OF(evictions), "connections", SUM(connections), "requests", "get", SUM(gets), "set",
-        SUM(sets), "exists", SUM(exists), "other", SUM(others), "bytes_in", SUM(bytes_in),
-        "bytes_out", SUM(bytes_out), "workers", (int)s->n);
+        "{sssfsiso sIsIsIsI sIsIsIsIsI sIsIsIsIsIsI sIsIsIsIsIsIsI}", "version", VERSION,
+        "uptime_s", (double)(mkv__clock_ns() - s->started_ns) / 1e9, "workers", (int)s->n,
+        "huge_pages", json_boolean(t.huge_pages), OF(bytes_used), OF(bytes_total), OF(objects),
+        OF(leased_bytes), OF(hits), OF(misses), OF(sets), OF(kept), OF(kept_differing),
+        OF(conflicts), OF(full), OF(damaged), OF(evictions), OF(deleted), OF(poisoned), OF(expired),
+        SUM(connections), SUM(bytes_out), SUM(bytes_in), SUM(late), SUM(cancelled), SUM(malformed));
+    json_t *requests = json_pack("{sIsIsIsIsIsI}", SUM(get), SUM(set), SUM(exists), "delete",
+                                 (json_int_t)mkv__counter_read(&f.del), SUM(report), SUM(stat));
 #undef SUM
 #undef OF
-    size_t len = o != NULL ? json_dumpb(o, out, cap, JSON_COMPACT) : 0;
+    char *text = NULL;
+    if (json_object_set_new(o, "requests", requests) == 0) {
+        text = json_dumps(o, JSON_COMPACT);
+    }
     json_decref(o);
-    return len <= cap ? len : 0;
+    return text;
 }
 
 /* Making ---------------------------------------------------------------------------------------- */
@@ -125,7 +131,7 @@ static int make_member(struct mkv__server *s, struct member *m)
     if (r < 0) {
         return r;
     }
-    struct mkv__endpoint_options e = {.lanes = 1,
+    struct mkv__endpoint_options e = {.lanes = (uint8_t)mkv__config_count(s->config, MKV_OPT_LANES),
                                       .connect_timeout_ns = 2000000000u,
                                       .idle_ping_ns = 30000000000u,
                                       .log = s->log};
@@ -139,8 +145,10 @@ static int make_member(struct mkv__server *s, struct member *m)
                                      .worker = m->worker,
                                      .log = s->log,
                                      .admin = mkv__config_choice(s->config, MKV_OPT_ADMIN),
-                                     .stat = stat_json,
-                                     .stat_arg = s};
+                                     .bad_frames = &s->bad_frames,
+                                     .verify = mkv__config_bool(s->config, MKV_OPT_CHECKSUM),
+                                     .stat_text = stat_text,
+                                     .arg = s};
     m->server = s;
     return mkv__service_create(&o, &m->service);
 }
@@ -195,7 +203,8 @@ static int on_accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *
     (void)peer;
     for (unsigned i = 0; i < s->n; i++) {
         if (s->members[i].worker == worker) {
-            return mkv__service_accept(s->members[i].service, conn, key, handlers_out, conn_arg_out);
+            return mkv__service_accept(s->members[i].service, conn, key, handlers_out,
+                                       conn_arg_out);
         }
     }
     return -EINVAL;
@@ -230,43 +239,74 @@ const char *mkv__server_address(const struct mkv__server *s)
 
 /* Stopping -------------------------------------------------------------------------------------- */
 
-static void finish_drain(struct mkv__worker *worker, struct mkv__timer *timer)
+static void drained(void *arg)
+{
+    struct member *m = arg;
+    if (!m->drained) {
+        m->drained = true;
+        mkv__completion_done(&m->done);
+    }
+}
+
+static void drain_expired(struct mkv__worker *worker, struct mkv__timer *timer)
 {
     struct member *m = MKV_CONTAINER_OF(timer, struct member, timer);
-    if (mkv__service_drain(m->service) > 0 && mkv__worker_now(worker) < m->until_ns) {
-        mkv__timer_set(worker, timer, mkv__worker_now(worker) + 10000000u);
-        return;
-    }
-    struct mkv__server *s = m->server;
-    if (m == &s->members[0] && s->listener != NULL) {
-        s->transport->listener_close(&s->listener);
-    }
-    s->transport->endpoint_close(&m->endpoint);
-    mkv__completion_done(&m->done);
+    (void)worker;
+    MKV_WARNING(m->server->log, "requests in flight after the time to finish them; closing");
+    drained(m);
 }
 
 static void start_drain(struct mkv__worker *worker, struct mkv__task *task)
 {
     struct member *m = MKV_CONTAINER_OF(task, struct member, task);
-    mkv__timer_init(&m->timer, finish_drain);
-    m->until_ns = mkv__worker_now(worker) + DRAIN_NS;
-    finish_drain(worker, &m->timer);
+    struct mkv__server *s = m->server;
+    if (m == &s->members[0] && s->listener != NULL) {
+        s->transport->listener_close(&s->listener);
+    }
+    mkv__timer_init(&m->timer, drain_expired);
+    mkv__timer_set(worker, &m->timer, mkv__worker_now(worker) + DRAIN_NS);
+    mkv__service_drain(m->service, drained, m);
+}
+
+static void close_all(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct member *m = MKV_CONTAINER_OF(task, struct member, task);
+    if (mkv__timer_armed(&m->timer)) {
+        mkv__timer_stop(worker, &m->timer);
+    }
+    m->drained = true; /* the end of the last requests is no news any more */
+    m->server->transport->endpoint_close(&m->endpoint);
+    mkv__completion_done(&m->done);
+}
+
+static void post(struct member *m, void (*run)(struct mkv__worker *, struct mkv__task *))
+{
+    mkv__completion_init(&m->done, 1);
+    m->task.run = run;
+    mkv__worker_post(m->worker, &m->task);
 }
 
 void mkv__server_stop(struct mkv__server *s)
 {
+    for (unsigned i = 0; i < s->n; i++) {
+        if (s->members[i].started) {
+            post(&s->members[i], start_drain);
+        }
+    }
+    for (unsigned i = 0; i < s->n; i++) {
+        if (s->members[i].started) {
+            mkv__completion_wait(&s->members[i].done, false);
+        }
+    }
     /* The listener's worker goes last, since it hands new sessions to the others. */
     for (unsigned i = s->n; i-- > 0;) {
         struct member *m = &s->members[i];
-        if (!m->started) {
-            continue;
+        if (m->started) {
+            post(m, close_all);
+            mkv__completion_wait(&m->done, false);
+            mkv__worker_stop(m->worker);
+            m->started = false;
         }
-        mkv__completion_init(&m->done, 1);
-        m->task.run = start_drain;
-        mkv__worker_post(m->worker, &m->task);
-        mkv__completion_wait(&m->done, false);
-        mkv__worker_stop(m->worker);
-        m->started = false;
     }
 }
 
@@ -290,6 +330,7 @@ void mkv__server_destroy(struct mkv__server **server)
     }
     mkv__store_thread_begin(s->store);
     mkv__store_destroy(&s->store);
+    mkv__store_thread_end(NULL);
     free(s);
     *server = NULL;
 }

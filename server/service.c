@@ -1,88 +1,312 @@
-#include "server/service.h"
+#include "server/transfer.h"
 
-#include "core/base.h"
-#include "core/checksum.h"
+#include "core/codec/header.h"
 #include "core/config/options.h"
+#include "core/error.h"
+#include "core/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STAT_MAX  (64u << 10)
-#define KEY_ARENA (MKV_KEYS_MAX * 255u)
+#define KEY_BYTES 256u
 
-/* What a request holds while its bytes travel. */
-struct job {
-    struct session *session;
-    struct job *spare;
-    uint8_t type;
-    uint64_t request_id;
-    uint32_t n, cap, at;
-    struct mkv__object **objects;
-    struct mkv__answer *answers;
-    uint64_t *sums;        /* set: seed ^ what has landed */
-    uint32_t *piece_first; /* set: first piece of each key, n + 1 */
-    uint64_t *landed;      /* set: bytes of each key */
-    struct mkv__piece *pieces;
-    uint32_t n_pieces, pieces_cap;
-    struct mkv__bulk bulk;
-};
+/* ---- requests ----------------------------------------------------------------------------- */
 
-struct session {
-    struct mkv__service *service;
-    struct mkv__conn *conn;
-    struct session *next, **link;
-    const char *namespaces; /* prefix that the key allows; NULL: all */
-    bool closing;
-    struct job *jobs[MKV_REQUESTS_MAX];
-};
-
-struct mkv__service {
-    struct mkv__service_options options;
-    struct mkv__service_counters counters;
-    struct session *sessions;
-    struct job *spare_jobs;
-    unsigned busy;
-    struct mkv__log_limit limit;
-    struct mkv__wire_key *keys;
-    struct mkv__answer *answers;
-    struct mkv__object **objects;
-    uint8_t *arena, *body;
-};
-
-#define COUNT(service, name, n)                                                                   \
-    __atomic_store_n(&(service)->counters.name, (service)->counters.name + (n), __ATOMIC_RELAXED)
-
-int mkv__service_create(const struct mkv__service_options *options, struct mkv__service **out)
+static bool namespace_allowed(const struct mkv__session *session, const struct mkv__request *r)
 {
-    struct mkv__service *s = calloc(1, sizeof(*s));
-    if (s == NULL) {
+    const char *prefix = session->key != NULL ? session->key->namespaces : NULL;
+    size_t len = prefix != NULL ? strlen(prefix) : 0;
+    return len <= r->namespace_len && (len == 0 || memcmp(r->namespace_, prefix, len) == 0);
+}
+
+static bool needs_admin(const struct mkv__request *r)
+{
+    return r->type == MKV_TYPE_DELETE ||
+           (r->type == MKV_TYPE_SET && (r->flags & MKV_REQ_REPLACE) != 0);
+}
+
+static bool supported(const struct mkv__request *r)
+{
+    return (r->flags & (MKV_REQ_ATOMIC | MKV_REQ_SEGMENTS)) == 0 && r->encoding == 0 &&
+           r->range_offset == 0 && r->range_len == 0;
+}
+
+/* The linear space must not wrap round. */
+static int check_lengths(const struct mkv__service *service, const struct mkv__request *r)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < r->n_keys; i++) {
+        if (r->keys[i].key_len == 0 || __builtin_add_overflow(sum, r->keys[i].length, &sum)) {
+            return -EPROTO;
+        }
+    }
+    return sum <= service->o.transport->limits.max_exposure ? 0 : -EPROTO;
+}
+
+static void answer_all(struct mkv__transfer *t, uint8_t status)
+{
+    for (uint32_t i = 0; i < t->n; i++) {
+        t->answers[i] = (struct mkv__answer){.status = status};
+    }
+    mkv__transfer_answer(t);
+}
+
+static void get(struct mkv__transfer *t, const struct mkv__request *r, uint32_t deadline_ms)
+{
+    struct mkv__service *service = t->session->service;
+    uint64_t bytes = 0;
+    mkv__store_get(service->o.store, r, mkv__worker_now(service->o.worker), t->objects, t->answers);
+    for (uint32_t i = 0; i < t->n; i++) {
+        bytes += t->objects[i] != NULL ? t->objects[i]->length : 0;
+    }
+    if (!mkv__service_in_time(service, bytes, deadline_ms)) {
+        mkv__counter_inc(&service->figures.late);
+        answer_all(t, MKV_WIRE_LATE);
+        return;
+    }
+    mkv__transfer_start(t, deadline_ms);
+}
+
+static void set(struct mkv__transfer *t, const struct mkv__request *r, uint32_t deadline_ms)
+{
+    struct mkv__service *service = t->session->service;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        bytes += r->keys[i].length;
+    }
+    if (service->draining || !mkv__service_in_time(service, bytes, deadline_ms)) {
+        mkv__counter_inc(&service->figures.late);
+        answer_all(t, MKV_WIRE_LATE);
+        return;
+    }
+    mkv__store_set_begin(service->o.store, r, mkv__worker_now(service->o.worker), t->objects,
+                         t->answers);
+    mkv__transfer_start(t, deadline_ms);
+}
+
+static void dispatch(struct mkv__transfer *t, const struct mkv__request *r, uint32_t deadline_ms)
+{
+    struct mkv__service *service = t->session->service;
+    struct mkv__service_figures *f = &service->figures;
+    uint64_t now = mkv__worker_now(service->o.worker);
+    switch (r->type) {
+    case MKV_TYPE_GET:
+        mkv__counter_inc(&f->get);
+        get(t, r, deadline_ms);
+        return;
+    case MKV_TYPE_SET:
+        mkv__counter_inc(&f->set);
+        set(t, r, deadline_ms);
+        return;
+    case MKV_TYPE_EXISTS:
+        mkv__counter_inc(&f->exists);
+        mkv__store_exists(service->o.store, r, now, t->answers);
+        break;
+    case MKV_TYPE_DELETE:
+        mkv__counter_inc(&f->del);
+        mkv__store_delete(service->o.store, r, t->answers);
+        break;
+    default:
+        mkv__counter_inc(&f->report);
+        mkv__store_report(service->o.store, r, now, t->answers);
+        break;
+    }
+    mkv__transfer_answer(t);
+}
+
+static int keys_request(struct mkv__session *session, const struct mkv__message *message)
+{
+    struct mkv__service *service = session->service;
+    uint32_t max_keys = service->o.transport->limits.max_keys;
+    struct mkv__request r;
+    int error = mkv__request_decode(message->type, message->body, message->body_len, service->keys,
+                                    max_keys, service->key_bytes, (size_t)max_keys * KEY_BYTES, &r);
+    if (error < 0) {
+        return -EPROTO;
+    }
+    bool values = r.type == MKV_TYPE_GET || r.type == MKV_TYPE_SET;
+    if (values && check_lengths(service, &r) < 0) {
+        return -EPROTO;
+    }
+    struct mkv__transfer *t = mkv__transfer_create(session, message->request_id, r.type, r.n_keys);
+    if (t == NULL) {
         return -ENOMEM;
     }
-    s->options = *options;
-    s->keys = malloc(MKV_KEYS_MAX * sizeof(*s->keys));
-    s->answers = malloc(MKV_KEYS_MAX * sizeof(*s->answers));
-    s->objects = calloc(MKV_KEYS_MAX, sizeof(struct mkv__object *));
-    s->arena = malloc(KEY_ARENA);
-    s->body = malloc(MKV_MESSAGE_MAX);
-    if (s->keys == NULL || s->answers == NULL || s->objects == NULL || s->arena == NULL ||
-        s->body == NULL) {
-        mkv__service_destroy(&s);
-        return -ENOMEM;
+    for (uint32_t i = 0; i < r.n_keys; i++) {
+        t->lengths[i] = values ? r.keys[i].length : 0;
     }
-    *out = s;
+    if (!namespace_allowed(session, &r) || (needs_admin(&r) && !session->admin)) {
+        mkv__counter_inc(&service->figures.denied);
+        answer_all(t, MKV_WIRE_DENIED);
+    } else if (!supported(&r) || (message->flags & MKV_FLAG_CRITICAL) != 0) {
+        answer_all(t, MKV_WIRE_ERROR);
+    } else {
+        dispatch(t, &r, message->deadline_ms);
+    }
     return 0;
 }
 
-static void job_free(struct job *job)
+/* Lost where the connection is full: who asks for figures asks again. */
+static int stat_request(struct mkv__session *session, const struct mkv__message *message)
 {
-    free(job->objects);
-    free(job->answers);
-    free(job->sums);
-    free(job->piece_first);
-    free(job->landed);
-    free(job->pieces);
-    free(job);
+    struct mkv__service *service = session->service;
+    char *text = service->o.stat_text != NULL ? service->o.stat_text(service->o.arg) : NULL;
+    mkv__counter_inc(&service->figures.stat);
+    if (text == NULL) {
+        return -ENOMEM;
+    }
+    struct mkv__message reply = {
+        .type = MKV_TYPE_REPLY_TO(MKV_TYPE_STAT),
+        .request_id = message->request_id,
+        .body = (const uint8_t *)text,
+        .body_len = (uint32_t)strlen(text),
+    };
+    (void)service->o.transport->send(session->conn, &reply);
+    free(text);
+    return 0;
+}
+
+static int take(struct mkv__session *session, const struct mkv__message *message)
+{
+    const struct mkv__transport_limits *limits = &session->service->o.transport->limits;
+    if (message->type == MKV_TYPE_STAT) {
+        return stat_request(session, message);
+    }
+    if (message->type < MKV_TYPE_GET || message->type > MKV_TYPE_REPORT ||
+        (uint32_t)message->request_id >= limits->max_requests ||
+        session->n_transfers >= 2 * limits->max_requests ||
+        mkv__transfer_find(session, message->request_id) != NULL) {
+        return -EPROTO;
+    }
+    return keys_request(session, message);
+}
+
+/* ---- sessions ----------------------------------------------------------------------------- */
+
+static void opened(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer)
+{
+    (void)conn;
+    (void)arg;
+    (void)peer;
+}
+
+static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__message *message)
+{
+    struct mkv__session *session = arg;
+    struct mkv__service *service = session->service;
+    const struct mkv__transport *transport = service->o.transport;
+    int error = take(session, message);
+    if (error < 0) {
+        mkv__counter_inc(&service->figures.malformed);
+        MKV_LIMITED(service->o.log, service->o.bad_frames, MKV__LOG_WARNING,
+                    "%s: message of type %u refused, connection closed: %s",
+                    transport->peer_name(conn), message->type, mkv__error_text(error));
+        transport->close(conn);
+    }
+}
+
+static void cancelled(struct mkv__conn *conn, void *arg, uint64_t request_id)
+{
+    struct mkv__transfer *t = mkv__transfer_find(arg, request_id);
+    (void)conn;
+    if (t != NULL) {
+        mkv__transfer_forget(t);
+    }
+}
+
+static void writable(struct mkv__conn *conn, void *arg)
+{
+    (void)conn;
+    mkv__session_writable(arg);
+}
+
+static void closed(struct mkv__conn *conn, void *arg, int error, const char *why)
+{
+    struct mkv__session *session = arg;
+    struct mkv__service *service = session->service;
+    MKV_DEBUG(service->o.log, "%s: closed: %s", service->o.transport->peer_name(conn),
+              why != NULL ? why : mkv__error_text(error));
+    while (session->transfers != NULL) {
+        mkv__transfer_destroy(session->transfers);
+    }
+    if (session->prev != NULL) {
+        session->prev->next = session->next;
+    } else {
+        service->sessions = session->next;
+    }
+    if (session->next != NULL) {
+        session->next->prev = session->prev;
+    }
+    mkv__counter_sub(&service->figures.connections, 1);
+    free(session);
+}
+
+static const struct mkv__conn_handlers handlers = {
+    .opened = opened,
+    .message = on_message,
+    .cancelled = cancelled,
+    .writable = writable,
+    .closed = closed,
+};
+
+static bool is_loopback(const char *peer)
+{
+    return strncmp(peer, "127.", 4) == 0 || strncmp(peer, "[::1]", 5) == 0;
+}
+
+static void say_goaway(struct mkv__session *session)
+{
+    struct mkv__message message = {.type = MKV_TYPE_GOAWAY};
+    (void)session->service->o.transport->send(session->conn, &message);
+}
+
+int mkv__service_accept(struct mkv__service *service, struct mkv__conn *conn,
+                        const struct mkv__auth_key *key,
+                        const struct mkv__conn_handlers **handlers_out, void **arg_out)
+{
+    struct mkv__session *session = calloc(1, sizeof(*session));
+    if (session == NULL) {
+        return -ENOMEM;
+    }
+    session->service = service;
+    session->conn = conn;
+    session->key = key;
+    session->waiting_end = &session->waiting;
+    session->admin = service->o.admin == MKV__ADMIN_ALL ||
+                     (service->o.admin == MKV__ADMIN_LOOPBACK &&
+                      is_loopback(service->o.transport->peer_name(conn)));
+    session->next = service->sessions;
+    if (session->next != NULL) {
+        session->next->prev = session;
+    }
+    service->sessions = session;
+    mkv__counter_inc(&service->figures.connections);
+    *handlers_out = &handlers;
+    *arg_out = session;
+    return 0;
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+int mkv__service_create(const struct mkv__service_options *options,
+                        struct mkv__service **service_out)
+{
+    const struct mkv__transport_limits *limits = &options->transport->limits;
+    struct mkv__service *service = calloc(1, sizeof(*service));
+    if (service == NULL) {
+        return -ENOMEM;
+    }
+    service->o = *options;
+    service->keys = calloc(limits->max_keys, sizeof(*service->keys));
+    service->key_bytes = malloc((size_t)limits->max_keys * KEY_BYTES);
+    service->body = malloc(limits->max_message);
+    if (service->keys == NULL || service->key_bytes == NULL || service->body == NULL) {
+        mkv__service_destroy(&service);
+        return -ENOMEM;
+    }
+    *service_out = service;
+    return 0;
 }
 
 void mkv__service_destroy(struct mkv__service **service)
@@ -91,468 +315,33 @@ void mkv__service_destroy(struct mkv__service **service)
     if (s == NULL) {
         return;
     }
-    while (s->spare_jobs != NULL) {
-        struct job *job = s->spare_jobs;
-        s->spare_jobs = job->spare;
-        job_free(job);
+    while (s->free != NULL) {
+        struct mkv__transfer *t = s->free;
+        s->free = t->next;
+        mkv__transfer_free(t);
     }
     free(s->keys);
-    free(s->answers);
-    free(s->objects);
-    free(s->arena);
+    free(s->key_bytes);
     free(s->body);
     free(s);
     *service = NULL;
 }
 
-const struct mkv__service_counters *mkv__service_counters(const struct mkv__service *service)
+void mkv__service_drain(struct mkv__service *service, void (*idle)(void *arg), void *arg)
 {
-    return &service->counters;
+    service->draining = true;
+    for (struct mkv__session *s = service->sessions; s != NULL; s = s->next) {
+        say_goaway(s);
+    }
+    if (mkv__counter_read(&service->figures.in_flight) == 0) {
+        idle(arg);
+        return;
+    }
+    service->idle = idle;
+    service->idle_arg = arg;
 }
 
-/* Replies --------------------------------------------------------------------------------------- */
-
-static void send_body(struct session *session, uint8_t type, uint64_t request_id, uint32_t len,
-                      bool after_bulk)
+const struct mkv__service_figures *mkv__service_figures(const struct mkv__service *service)
 {
-    struct mkv__service *s = session->service;
-    struct mkv__message message = {.type = MKV_TYPE_REPLY_TO(type),
-                                   .request_id = request_id,
-                                   .after_bulk = after_bulk,
-                                   .body = s->body,
-                                   .body_len = len};
-    int r = s->options.transport->send(session->conn, &message);
-    if (r < 0 && !session->closing) {
-        /* A client that does not read its answers loses its session, and nothing else. */
-        session->closing = true;
-        MKV_LIMITED(s->options.log, &s->limit, MKV__LOG_WARNING, "%s: answers are not taken",
-                    s->options.transport->peer_name(session->conn));
-    }
-}
-
-static void reply(struct session *session, uint8_t type, uint64_t request_id,
-                  struct mkv__answer *answers, uint32_t n, bool after_bulk)
-{
-    struct mkv__reply r = {.type = MKV_TYPE_REPLY_TO(type), .n = n, .answers = answers};
-    int64_t len = mkv__reply_encode(&r, session->service->body, MKV_MESSAGE_MAX);
-    if (len >= 0) {
-        send_body(session, type, request_id, (uint32_t)len, after_bulk);
-    }
-}
-
-/* Jobs ------------------------------------------------------------------------------------------ */
-
-static bool grow_job(struct job *job, uint32_t n)
-{
-    if (n <= job->cap) {
-        return true;
-    }
-    void *objects = realloc(job->objects, n * sizeof(struct mkv__object *));
-    job->objects = objects != NULL ? objects : job->objects;
-    void *answers = realloc(job->answers, n * sizeof(*job->answers));
-    job->answers = answers != NULL ? answers : job->answers;
-    void *sums = realloc(job->sums, n * sizeof(*job->sums));
-    job->sums = sums != NULL ? sums : job->sums;
-    void *first = realloc(job->piece_first, (n + 1) * sizeof(*job->piece_first));
-    job->piece_first = first != NULL ? first : job->piece_first;
-    void *landed = realloc(job->landed, n * sizeof(*job->landed));
-    job->landed = landed != NULL ? landed : job->landed;
-    if (objects == NULL || answers == NULL || sums == NULL || first == NULL || landed == NULL) {
-        return false;
-    }
-    job->cap = n;
-    return true;
-}
-
-static struct job *job_new(struct session *session, uint8_t type, uint64_t request_id, uint32_t n)
-{
-    struct mkv__service *s = session->service;
-    struct job *job = s->spare_jobs;
-    if (job != NULL) {
-        s->spare_jobs = job->spare;
-    } else {
-        job = calloc(1, sizeof(*job));
-    }
-    if (job != NULL && !grow_job(job, n)) {
-        job->spare = s->spare_jobs;
-        s->spare_jobs = job;
-        return NULL;
-    }
-    if (job != NULL) {
-        job->session = session;
-        job->type = type;
-        job->request_id = request_id;
-        job->n = n;
-        job->at = 0;
-        job->n_pieces = 0;
-        session->jobs[(uint32_t)request_id] = job;
-        s->busy++;
-    }
-    return job;
-}
-
-static void job_done(struct job *job)
-{
-    struct mkv__service *s = job->session->service;
-    job->session->jobs[(uint32_t)job->request_id] = NULL;
-    s->busy--;
-    job->spare = s->spare_jobs;
-    s->spare_jobs = job;
-}
-
-static bool add_pieces(struct mkv__service *s, struct job *job, uint64_t offset,
-                       const struct mkv__object *object)
-{
-    uint32_t most = job->n_pieces + object->n_extents;
-    if (most > job->pieces_cap) {
-        uint32_t cap = MKV_MAX(most, 2 * job->pieces_cap);
-        void *pieces = realloc(job->pieces, cap * sizeof(*job->pieces));
-        if (pieces == NULL) {
-            return false;
-        }
-        job->pieces = pieces;
-        job->pieces_cap = cap;
-    }
-    uint64_t left = object->length;
-    for (uint32_t i = 0; i < object->n_extents && left > 0; i++) {
-        uint64_t n = MKV_MIN(left, object->extents[i].len);
-        job->pieces[job->n_pieces++] = (struct mkv__piece){
-            offset, mkv__store_at(s->options.store, object->extents[i].offset), n};
-        offset += n;
-        left -= n;
-    }
-    return true;
-}
-
-/* GET ------------------------------------------------------------------------------------------- */
-
-static void get_done(struct mkv__bulk *bulk, int status)
-{
-    struct job *job = bulk->owner;
-    struct session *session = job->session;
-    struct mkv__service *s = session->service;
-    mkv__store_put(s->options.store, job->objects, job->n);
-    if (status == 0) {
-        reply(session, job->type, job->request_id, job->answers, job->n, true);
-    }
-    job_done(job);
-}
-
-static int handle_get(struct session *session, uint64_t request_id, struct mkv__request *request,
-                      uint64_t now)
-{
-    struct mkv__service *s = session->service;
-    uint32_t n = request->n_keys;
-    if (request->range_len != 0 || request->range_offset != 0) {
-        return -ENOTSUP;
-    }
-    mkv__store_get(s->options.store, request, now, s->objects, s->answers);
-    struct job *job = job_new(session, request->type, request_id, n);
-    bool ok = job != NULL;
-    uint64_t offset = 0, bytes = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        struct mkv__object *object = s->objects[i];
-        if (ok && object != NULL) {
-            ok = add_pieces(s, job, offset, object);
-            bytes += object->length;
-        }
-        offset += request->keys[i].length;
-    }
-    if (!ok) {
-        mkv__store_put(s->options.store, s->objects, n);
-        if (job != NULL) {
-            job_done(job);
-        }
-        return -ENOMEM;
-    }
-    memcpy(job->objects, s->objects, n * sizeof(struct mkv__object *));
-    memcpy(job->answers, s->answers, n * sizeof(*job->answers));
-    memset(s->objects, 0, n * sizeof(struct mkv__object *));
-    COUNT(s, bytes_out, bytes);
-    if (job->n_pieces == 0) {
-        mkv__store_put(s->options.store, job->objects, n);
-        reply(session, job->type, request_id, job->answers, n, false);
-        job_done(job);
-        return 0;
-    }
-    job->bulk = (struct mkv__bulk){.request_id = request_id,
-                                   .pieces = job->pieces,
-                                   .n_pieces = job->n_pieces,
-                                   .done = get_done,
-                                   .owner = job};
-    int r = s->options.transport->write(session->conn, &job->bulk);
-    if (r < 0) {
-        get_done(&job->bulk, r);
-    }
-    return r;
-}
-
-/* SET ------------------------------------------------------------------------------------------- */
-
-static void set_landed(struct mkv__bulk *bulk, uint32_t piece, uint64_t offset_in_piece,
-                       const void *data, size_t len)
-{
-    struct job *job = bulk->owner;
-    while (piece < job->piece_first[job->at]) {
-        job->at--;
-    }
-    while (piece >= job->piece_first[job->at + 1]) {
-        job->at++;
-    }
-    const struct mkv__piece *p = &job->pieces[piece];
-    const struct mkv__piece *first = &job->pieces[job->piece_first[job->at]];
-    uint64_t begin = p->offset - first->offset + offset_in_piece;
-    uint64_t after = job->objects[job->at]->length - begin - len;
-    job->sums[job->at] ^= mkv__sum_slice(data, len, after);
-    job->landed[job->at] += len;
-}
-
-static void set_done(struct mkv__bulk *bulk, int status)
-{
-    struct job *job = bulk->owner;
-    struct session *session = job->session;
-    struct mkv__service *s = session->service;
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < job->n; i++) {
-        const struct mkv__object *object = job->objects[i];
-        if (object == NULL) {
-            continue;
-        }
-        bool whole = status == 0 && job->landed[i] == object->length &&
-                     job->sums[i] == object->checksum;
-        job->answers[i].status = whole ? MKV_WIRE_STORED : MKV_WIRE_DAMAGED;
-        bytes += whole ? object->length : 0;
-    }
-    mkv__store_set_end(s->options.store, job->objects, job->n, job->answers);
-    COUNT(s, bytes_in, bytes);
-    if (status == 0) {
-        reply(session, job->type, job->request_id, job->answers, job->n, false);
-    }
-    job_done(job);
-}
-
-static int handle_set(struct session *session, uint64_t request_id, struct mkv__request *request,
-                      uint64_t now)
-{
-    struct mkv__service *s = session->service;
-    uint32_t n = request->n_keys;
-    if (request->encoding != 0 || (request->flags & MKV_REQ_ATOMIC)) {
-        return -ENOTSUP;
-    }
-    struct job *job = job_new(session, request->type, request_id, n);
-    if (job == NULL) {
-        return -ENOMEM;
-    }
-    mkv__store_set_begin(s->options.store, request, now, job->objects, job->answers);
-    uint64_t offset = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct mkv__wire_key *k = &request->keys[i];
-        job->piece_first[i] = job->n_pieces;
-        job->landed[i] = 0;
-        if (job->objects[i] != NULL) {
-            job->sums[i] = mkv__sum_seed(request->namespace_, request->namespace_len, k->key,
-                                         k->key_len, k->length);
-            if (!add_pieces(s, job, offset, job->objects[i])) {
-                job->n_pieces = job->piece_first[i]; /* it will count as not whole */
-            }
-        }
-        offset += k->length;
-    }
-    job->piece_first[n] = job->n_pieces;
-    job->bulk = (struct mkv__bulk){.request_id = request_id,
-                                   .pieces = job->pieces,
-                                   .n_pieces = job->n_pieces,
-                                   .landed = set_landed,
-                                   .done = set_done,
-                                   .owner = job};
-    if (job->n_pieces == 0) {
-        set_done(&job->bulk, 0);
-        return 0;
-    }
-    int r = s->options.transport->read(session->conn, &job->bulk);
-    if (r < 0) {
-        set_done(&job->bulk, r);
-    }
-    return r;
-}
-
-/* The rest -------------------------------------------------------------------------------------- */
-
-static bool may_delete(const struct session *session)
-{
-    const struct mkv__service *s = session->service;
-    const char *peer = s->options.transport->peer_name(session->conn);
-    bool local = strncmp(peer, "127.", 4) == 0 || strncmp(peer, "[::1]", 5) == 0;
-    return s->options.admin == MKV__ADMIN_ALL || (s->options.admin == MKV__ADMIN_LOOPBACK && local);
-}
-
-static bool namespace_allowed(const struct session *session, const struct mkv__request *request)
-{
-    size_t len = session->namespaces != NULL ? strlen(session->namespaces) : 0;
-    return len == 0 || (request->namespace_len >= len &&
-                        memcmp(request->namespace_, session->namespaces, len) == 0);
-}
-
-static void answer_all(struct session *session, uint8_t type, uint64_t request_id, uint32_t n,
-                       uint8_t status)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        session->service->answers[i] = (struct mkv__answer){.status = status};
-    }
-    reply(session, type, request_id, session->service->answers, n, false);
-}
-
-static void send_stat(struct session *session, uint64_t request_id)
-{
-    struct mkv__service *s = session->service;
-    size_t len = s->options.stat(s->options.stat_arg, (char *)s->body, STAT_MAX);
-    COUNT(s, others, 1);
-    send_body(session, MKV_TYPE_STAT, request_id, (uint32_t)len, false);
-}
-
-static int dispatch(struct session *session, uint64_t request_id, struct mkv__request *request)
-{
-    struct mkv__service *s = session->service;
-    uint64_t now = mkv__worker_now(s->options.worker);
-    if (!namespace_allowed(session, request)) {
-        answer_all(session, request->type, request_id, request->n_keys, MKV_WIRE_DENIED);
-        return 0;
-    }
-    switch (request->type) {
-    case MKV_TYPE_GET:
-        COUNT(s, gets, 1);
-        return handle_get(session, request_id, request, now);
-    case MKV_TYPE_SET:
-        COUNT(s, sets, 1);
-        return handle_set(session, request_id, request, now);
-    case MKV_TYPE_EXISTS:
-        COUNT(s, exists, 1);
-        mkv__store_exists(s->options.store, request, now, s->answers);
-        break;
-    case MKV_TYPE_DELETE:
-        COUNT(s, others, 1);
-        if (!may_delete(session)) {
-            answer_all(session, request->type, request_id, request->n_keys, MKV_WIRE_DENIED);
-            return 0;
-        }
-        mkv__store_delete(s->options.store, request, s->answers);
-        break;
-    default:
-        COUNT(s, others, 1);
-        mkv__store_report(s->options.store, request, now, s->answers);
-        break;
-    }
-    reply(session, request->type, request_id, s->answers, request->n_keys, false);
-    return 0;
-}
-
-static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__message *message)
-{
-    struct session *session = arg;
-    struct mkv__service *s = session->service;
-    struct mkv__request request;
-    uint32_t slot = (uint32_t)message->request_id;
-    int r = -EPROTO;
-    if (slot >= MKV_REQUESTS_MAX || session->jobs[slot] != NULL) {
-        r = -EPROTO;
-    } else if (message->type == MKV_TYPE_STAT) {
-        send_stat(session, message->request_id);
-        r = 0;
-    } else if (message->type >= MKV_TYPE_GET && message->type <= MKV_TYPE_REPORT) {
-        r = mkv__request_decode(message->type, message->body, message->body_len, s->keys,
-                                MKV_KEYS_MAX, s->arena, KEY_ARENA, &request);
-        if (r == 0) {
-            r = dispatch(session, message->request_id, &request);
-        }
-        if (r == -ENOTSUP || r == -ENOMEM) {
-            answer_all(session, message->type, message->request_id, request.n_keys, MKV_WIRE_ERROR);
-            r = 0;
-        }
-    }
-    if (r == -EPROTO || r == -EMSGSIZE) {
-        MKV_LIMITED(s->options.log, &s->limit, MKV__LOG_WARNING, "%s: malformed request of type %u",
-                    s->options.transport->peer_name(conn), message->type);
-        session->closing = true;
-    }
-    if (session->closing) {
-        s->options.transport->close(conn);
-    }
-}
-
-static void on_cancelled(struct mkv__conn *conn, void *arg, uint64_t request_id)
-{
-    struct session *session = arg;
-    struct mkv__service *s = session->service;
-    uint32_t slot = (uint32_t)request_id;
-    struct job *job = slot < MKV_REQUESTS_MAX ? session->jobs[slot] : NULL;
-    if (job != NULL && job->request_id == request_id) {
-        COUNT(s, cancelled, 1);
-        s->options.transport->abort(conn, &job->bulk);
-    }
-}
-
-static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer)
-{
-    (void)conn;
-    (void)arg;
-    (void)peer;
-}
-
-static void on_writable(struct mkv__conn *conn, void *arg)
-{
-    (void)conn;
-    (void)arg;
-}
-
-static void on_closed(struct mkv__conn *conn, void *arg, int error, const char *why)
-{
-    struct session *session = arg;
-    (void)conn;
-    MKV_DEBUG(session->service->options.log, "session ended (%d): %s", error, why);
-    *session->link = session->next;
-    if (session->next != NULL) {
-        session->next->link = session->link;
-    }
-    COUNT(session->service, connections, -1);
-    free(session);
-}
-
-static const struct mkv__conn_handlers handlers = {
-    .opened = on_opened,
-    .message = on_message,
-    .cancelled = on_cancelled,
-    .writable = on_writable,
-    .closed = on_closed,
-};
-
-int mkv__service_accept(struct mkv__service *service, struct mkv__conn *conn,
-                        const struct mkv__auth_key *key, const struct mkv__conn_handlers **out,
-                        void **arg_out)
-{
-    struct session *session = calloc(1, sizeof(*session));
-    if (session == NULL) {
-        return -ENOMEM;
-    }
-    session->service = service;
-    session->conn = conn;
-    session->namespaces = key != NULL ? key->namespaces : NULL;
-    session->next = service->sessions;
-    session->link = &service->sessions;
-    if (session->next != NULL) {
-        session->next->link = &session->next;
-    }
-    service->sessions = session;
-    COUNT(service, connections, 1);
-    *out = &handlers;
-    *arg_out = session;
-    return 0;
-}
-
-unsigned mkv__service_drain(struct mkv__service *service)
-{
-    struct mkv__message message = {.type = MKV_TYPE_GOAWAY};
-    for (struct session *s = service->sessions; s != NULL; s = s->next) {
-        service->options.transport->send(s->conn, &message);
-    }
-    return service->busy;
+    return &service->figures;
 }

@@ -1,39 +1,61 @@
 /*
- * Requests: from messages of a session to the store, and the bytes between the store's extents and
- * the client's exposure. All of a session happens on its worker.
+ * One worker's share of the server: sessions, their requests, and the transfers of values between
+ * the store's extents and the clients. A request is handled to its end here.
+ *
+ *   message ─► decode ─► store ─┬─► answer                                     exists, delete, ...
+ *                               ├─► write values ─────────────► answer         get
+ *                               └─► read values, hash ─► publish ─► answer     set
+ *
+ * Everything runs on the owner worker, but for mkv__service_figures (any thread).
  */
 #ifndef SERVER_SERVICE_H
 #define SERVER_SERVICE_H
 
-#include "core/log.h"
+#include "core/counter.h"
 #include "server/store.h"
 #include "transport/transport.h"
 
-struct mkv__service; /* of one worker */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-struct mkv__service_counters { /* single writer; read by the others relaxed */
-    uint64_t connections, gets, sets, exists, others, late, cancelled, bytes_in, bytes_out;
+struct mkv__service;
+
+/* Counters and gauges; nothing else may stand here (they are summed as an array). */
+struct mkv__service_figures {
+    struct mkv__counter connections, in_flight_bytes, in_flight;
+    struct mkv__counter get, set, exists, del, report, stat;
+    struct mkv__counter bytes_out, bytes_in;
+    struct mkv__counter late, cancelled, denied, malformed;
 };
 
 struct mkv__service_options {
-    struct mkv__store *store;
-    const struct mkv__transport *transport;
     struct mkv__worker *worker;
-    struct mkv__log *log;
-    int admin; /* MKV__ADMIN_* */
-    /* Writes the JSON of STAT; returns its length. */
-    size_t (*stat)(void *arg, char *out, size_t cap);
-    void *stat_arg;
+    const struct mkv__transport *transport;
+    struct mkv__store *store;
+    struct mkv__log *log;              /* may be NULL */
+    struct mkv__log_limit *bad_frames; /* shared; lines about malformed messages */
+    int admin;                         /* MKV__ADMIN_*: who may delete and replace */
+    bool verify;                       /* checksums of what arrives */
+    /* The text of STAT, from malloc; NULL: no memory. */
+    char *(*stat_text)(void *arg);
+    void *arg;
 };
 
-int mkv__service_create(const struct mkv__service_options *options, struct mkv__service **out);
-void mkv__service_destroy(struct mkv__service **service); /* its sessions are closed */
-const struct mkv__service_counters *mkv__service_counters(const struct mkv__service *service);
-/* A session is open: gives the handlers and their argument. */
+/* Errors: -ENOMEM. */
+int mkv__service_create(const struct mkv__service_options *options,
+                        struct mkv__service **service_out);
+/* All sessions are closed. NULL leaves NULL. */
+void mkv__service_destroy(struct mkv__service **service);
+
+/* For the transport's `accepted`. Errors: -ENOMEM. */
 int mkv__service_accept(struct mkv__service *service, struct mkv__conn *conn,
-                        const struct mkv__auth_key *key, const struct mkv__conn_handlers **handlers,
-                        void **arg_out);
-/* Tells the clients to go elsewhere. Returns the number of requests that are not done. */
-unsigned mkv__service_drain(struct mkv__service *service);
+                        const struct mkv__auth_key *key,
+                        const struct mkv__conn_handlers **handlers_out, void **arg_out);
+
+/* Says GOAWAY to all and takes no more SETs; calls idle(arg), once, when no request is in flight. */
+void mkv__service_drain(struct mkv__service *service, void (*idle)(void *arg), void *arg);
+
+const struct mkv__service_figures *mkv__service_figures(const struct mkv__service *service);
 
 #endif

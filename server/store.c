@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK          64u                    /* keys looked up at once */
-#define VERIFY_MAX     (UINT64_C(64) << 20)   /* bytes that one report may have us read */
-#define MEAN_OBJECT    16384u                 /* bytes; a guess, the table grows when it is wrong */
+#define CHUNK       64u                  /* keys looked up at once */
+#define VERIFY_MAX  (UINT64_C(64) << 20) /* bytes that one report may have us read */
+#define MEAN_OBJECT 16384u               /* bytes; a guess, the table grows when it is wrong */
 
 int mkv__store_create(const struct mkv__store_options *options, struct mkv__store **store_out)
 {
@@ -215,8 +215,8 @@ void mkv__store_get(struct mkv__store *store, const struct mkv__request *request
             mkv__store_put(store, &objects_out[i], 1);
         }
         hits += answers_out[i].status == MKV_WIRE_HIT;
-        skip = skip || ((request->flags & MKV_REQ_PREFIX) != 0 &&
-                        answers_out[i].status == MKV_WIRE_MISS);
+        skip = skip ||
+               ((request->flags & MKV_REQ_PREFIX) != 0 && answers_out[i].status == MKV_WIRE_MISS);
     }
     __atomic_fetch_add(&store->hits, hits, __ATOMIC_RELAXED);
     __atomic_fetch_add(&store->misses, request->n_keys - hits, __ATOMIC_RELAXED);

@@ -237,7 +237,9 @@ void mkv__store_thread_begin(void *arg)
 
 void mkv__store_thread_end(void *arg)
 {
-    MKV_TSAN_RELEASE(arg);
+    if (arg != NULL) {
+        MKV_TSAN_RELEASE(arg);
+    }
     urcu_qsbr_unregister_thread();
 }
 

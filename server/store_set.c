@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLACK UINT64_C(4) << 20 /* bytes that a batch may evict beyond twice its own size */
+#define SLACK (UINT64_C(4) << 20) /* bytes that a batch may evict beyond twice its own size */
 
 static struct mkv__object *find(struct mkv__store *store, const struct mkv__index_key *key)
 {
@@ -74,8 +74,7 @@ static struct mkv__object *begin_one(struct mkv__store *store, const struct mkv_
         return NULL;
     }
     object->checksum = wire->checksum;
-    object->expires_ns =
-        request->ttl_ms != 0 ? now_ns + UINT64_C(1000000) * request->ttl_ms : 0;
+    object->expires_ns = request->ttl_ms != 0 ? now_ns + UINT64_C(1000000) * request->ttl_ms : 0;
     object->replacement = there != NULL;
     if (there == NULL) {
         mkv__index_add(store->index, object);
