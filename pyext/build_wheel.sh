@@ -12,5 +12,5 @@ install -m 755 "$so" "$work/tree/memkv_sglang/_memkv.abi3.so"
 install -m 755 "$command" "$work/tree/memkv_sglang/bin/memkv"
 "$python" "$here/make_wheel.py" --tree "$work/tree" --out "$work/raw"
 rm -f "$out"/memkv_sglang-*.whl
-"$python" -m auditwheel -q repair --plat manylinux_2_34_x86_64 -w "$out" "$work"/raw/*.whl
+"$python" -m auditwheel repair --plat manylinux_2_34_x86_64 -w "$out" "$work"/raw/*.whl
 ls "$out"/memkv_sglang-*.whl
