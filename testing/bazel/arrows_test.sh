@@ -8,13 +8,15 @@ cd "$work/tree"
 
 libraries() { bz query --noshow_progress "kind(cc_library, //$1/...)" 2>/dev/null; }
 
-# declare ROOM NAME LABEL: a library NAME in ROOM that depends on LABEL.
+# declare_user ROOM NAME LABEL: a library NAME in ROOM that depends on LABEL. It is for tests only,
+# so that nothing but visibility can refuse it.
 declare_user() {
     cat >>"$1/BUILD" <<EOF
 load("@rules_cc//cc:defs.bzl", _$2 = "cc_library")
 
 _$2(
     name = "$2",
+    testonly = True,
     deps = ["$3"],
 )
 EOF
