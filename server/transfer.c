@@ -93,8 +93,7 @@ struct mkv__transfer *mkv__transfer_create(struct mkv__session *session, uint64_
     t->n = n;
     t->bytes = t->next_offset = 0;
     t->next_key = t->next_extent = 0;
-    t->moving = t->waiting = t->forgotten = t->late = t->moved = false;
-    t->start_ns = mkv__worker_now(service->o.worker);
+    t->moving = t->waiting = t->forgotten = t->moved = false;
     mkv__timer_init(&t->timer, expired);
     memset(t->objects, 0, n * sizeof(*t->objects));
     memset(t->answers, 0, n * sizeof(*t->answers));
@@ -415,7 +414,6 @@ static void expired(struct mkv__worker *worker, struct mkv__timer *timer)
     struct mkv__transfer *t = (struct mkv__transfer *)((char *)timer -
                                                        offsetof(struct mkv__transfer, timer));
     (void)worker;
-    t->late = true;
     if (t->moving) {
         t->session->service->o.transport->abort(t->session->conn, &t->bulk);
     }

@@ -21,9 +21,8 @@ struct mkv__transfer {
     struct mkv__transfer *next_waiting;
     uint64_t request_id;
     uint64_t bytes; /* counted in flight */
-    uint64_t start_ns;
     uint8_t type;
-    bool moving, waiting, forgotten, late, moved;
+    bool moving, waiting, forgotten, moved;
     uint32_t n;
     uint32_t next_key, next_extent; /* where the next window begins */
     uint64_t next_offset;           /* of that key in the request's linear space */
