@@ -13,8 +13,6 @@
 
 enum { CANCEL_NONE, CANCEL_POSTED, CANCEL_CLOSED };
 
-void mkv__batch_stop(struct mkv_batch *batch, int error);
-
 static bool foreign(const struct mkv_batch *b)
 {
     return b->forks != mkv__forks();
@@ -49,6 +47,8 @@ static void free_batch(struct mkv_batch *b)
     free(b->answers);
     free(b->segments);
     free(b->order);
+    free(b->begins);
+    free(b->regions);
     free(b);
 }
 
@@ -62,9 +62,13 @@ void mkv_batch_destroy(struct mkv_batch **batch)
     if (foreign(b)) {
         return; /* its worker is not in this process; what it held is the parent's */
     }
-    if (b->state == BATCH_FLYING) {
+    if (!mkv_batch_test(b)) {
         mkv_batch_cancel(b);
-        mkv_batch_wait(b);
+        mkv__client_wait(b->client, &b->completion);
+    }
+    mkv__unnotify(b);
+    if (b->gone != NULL) {
+        *b->gone = true;
     }
     struct mkv_client *client = b->client;
     free_batch(b);
@@ -95,6 +99,7 @@ int mkv_batch_begin(struct mkv_batch *b, enum mkv_op op, const struct mkv_batch_
     if (b->state == BATCH_FLYING && !mkv_batch_test(b)) {
         return -EBUSY;
     }
+    mkv__unnotify(b);
     if (op < MKV_OP_GET || op > MKV_OP_DELETE || (o != NULL && o->size < sizeof(size_t)) ||
         set_namespace(b, o) < 0) {
         return -EINVAL;
@@ -114,11 +119,12 @@ int mkv_batch_begin(struct mkv_batch *b, enum mkv_op op, const struct mkv_batch_
     b->n = 0;
     b->n_segments = 0;
     b->keys_len = 0;
+    b->ready = 0;
     b->state = BATCH_IDLE;
     return 0;
 }
 
-static int grow(void *pointer, size_t *cap, size_t wanted, size_t item)
+int mkv__grow(void *pointer, size_t *cap, size_t wanted, size_t item)
 {
     void **p = pointer;
     if (wanted <= *cap) {
@@ -140,9 +146,9 @@ static int grow_values(struct mkv_batch *b)
         return 0;
     }
     size_t cap = b->cap, cap2 = b->cap, cap3 = b->cap;
-    if (grow(&b->values, &cap, (size_t)b->n + 1, sizeof(*b->values)) < 0 ||
-        grow(&b->answers, &cap2, cap, sizeof(*b->answers)) < 0 ||
-        grow(&b->order, &cap3, cap, sizeof(*b->order)) < 0) {
+    if (mkv__grow(&b->values, &cap, (size_t)b->n + 1, sizeof(*b->values)) < 0 ||
+        mkv__grow(&b->answers, &cap2, cap, sizeof(*b->answers)) < 0 ||
+        mkv__grow(&b->order, &cap3, cap, sizeof(*b->order)) < 0) {
         return -ENOMEM;
     }
     b->cap = (uint32_t)MKV_MIN(cap, MKV_MIN(cap2, cap3));
@@ -189,8 +195,8 @@ int mkv_batch_add(struct mkv_batch *b, const void *key, size_t key_len,
     if (r < 0) {
         return r;
     }
-    if (grow_values(b) < 0 || grow(&b->keys, &b->keys_cap, b->keys_len + key_len, 1) < 0 ||
-        grow(&b->segments, &b->segments_cap, b->n_segments + n, sizeof(*b->segments)) < 0) {
+    if (grow_values(b) < 0 || mkv__grow(&b->keys, &b->keys_cap, b->keys_len + key_len, 1) < 0 ||
+        mkv__grow(&b->segments, &b->segments_cap, b->n_segments + n, sizeof(*b->segments)) < 0) {
         return -ENOMEM;
     }
     b->values[b->n] = (struct value){.key_at = b->keys_len,
@@ -238,7 +244,7 @@ static uint64_t deadline_of(const struct mkv_batch *b)
     uint64_t timeout = b->timeout_ns > 0
                            ? b->timeout_ns
                            : mkv__config_duration(b->client->config, options[b->op]);
-    uint64_t deadline = mkv__clock_ns() + MKV_MIN(timeout, DEADLINE_MOST_NS);
+    uint64_t deadline = mkv__client_now(b->client) + MKV_MIN(timeout, DEADLINE_MOST_NS);
     return b->deadline_ns > 0 ? MKV_MIN(deadline, b->deadline_ns) : deadline;
 }
 
@@ -250,10 +256,21 @@ int mkv_batch_submit(struct mkv_batch *b)
     if (b->state != BATCH_IDLE) {
         return -EBUSY;
     }
-    b->deadline_ns = deadline_of(b);
+    uint64_t deadline = deadline_of(b); /* hashing counts */
     prepare(b);
     b->table = mkv__table_get(b->client);
+    int r = mkv__batch_plan(b);
+    r = r < 0 ? r : mkv__regions_hold(b);
+    if (r < 0) {
+        mkv__batch_unplan(b);
+        mkv__table_put(b->table);
+        b->table = NULL;
+        return r;
+    }
+    b->deadline_ns = deadline;
+    b->flight++;
     mkv__completion_init(&b->completion, 1);
+    __atomic_store_n(&b->ready, 0, __ATOMIC_RELAXED);
     b->finish_on_cancel = false;
     __atomic_store_n(&b->cancelling, CANCEL_NONE, __ATOMIC_RELAXED);
     b->start.run = mkv__batch_start;
@@ -297,16 +314,27 @@ void mkv__batch_complete(struct mkv_batch *b)
     count(b);
     mkv__table_put(b->table);
     b->table = NULL;
-    mkv_done_fn fn = b->done_fn;
-    void *arg = b->done_arg;
-    bool notify = b->flags & MKV_NOTIFY;
-    if (notify) {
-        mkv__notify(b);
-        return;
+    mkv__regions_drop(b);
+    __atomic_store_n(&b->ready, 1, __ATOMIC_RELEASE);
+    if (b->done_fn != NULL) {
+        /* Before the completion, so that who has waited may destroy the batch. In the callback it
+         * may be destroyed or used again; then there is nothing left to do here. */
+        bool gone = false;
+        uint64_t flight = b->flight;
+        b->gone = &gone;
+        b->done_fn(b->done_arg, b);
+        if (gone) {
+            return;
+        }
+        b->gone = NULL;
+        if (b->flight != flight || b->state == BATCH_IDLE) {
+            return;
+        }
     }
-    mkv__completion_done(&b->completion);
-    if (fn != NULL) {
-        fn(arg, b); /* the owner keeps a batch with a callback until it has been called */
+    if (b->flags & MKV_NOTIFY) {
+        mkv__notify(b);
+    } else {
+        mkv__completion_done(&b->completion);
     }
 }
 
@@ -328,13 +356,18 @@ int mkv_batch_cancel(struct mkv_batch *b)
         return -ECANCELED;
     }
     uint32_t none = CANCEL_NONE;
-    b->cancel.run = run_cancel;
     if (b->state == BATCH_FLYING &&
         __atomic_compare_exchange_n(&b->cancelling, &none, CANCEL_POSTED, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE)) {
+        b->cancel.run = run_cancel;
         mkv__worker_post(b->client->worker, &b->cancel);
     }
     return 0;
+}
+
+static bool is_ready(const struct mkv_batch *b)
+{
+    return !foreign(b) && __atomic_load_n(&b->ready, __ATOMIC_ACQUIRE) != 0;
 }
 
 int mkv_batch_test(struct mkv_batch *b)
@@ -342,7 +375,8 @@ int mkv_batch_test(struct mkv_batch *b)
     if (foreign(b)) {
         return 1;
     }
-    if (b->state == BATCH_FLYING && mkv__completion_test(&b->completion)) {
+    bool in_callback = mkv__worker_is_current(b->client->worker) && is_ready(b);
+    if (b->state == BATCH_FLYING && (in_callback || mkv__completion_test(&b->completion))) {
         b->state = BATCH_DONE;
     }
     return b->state != BATCH_FLYING;
@@ -363,8 +397,8 @@ int mkv_batch_wait(struct mkv_batch *b)
     if (foreign(b)) {
         return -ECANCELED;
     }
-    if (b->state == BATCH_FLYING) {
-        mkv__completion_wait(&b->completion, mkv__worker_may_spin(b->client->worker));
+    if (!mkv_batch_test(b)) {
+        mkv__client_wait(b->client, &b->completion);
         b->state = BATCH_DONE;
     }
     return b->state == BATCH_DONE ? first_error(b) : -EINVAL;
@@ -377,23 +411,22 @@ uint32_t mkv_batch_count(const struct mkv_batch *b)
 
 enum mkv_status mkv_batch_status(const struct mkv_batch *b, uint32_t i)
 {
-    bool done = !foreign(b) && b->state == BATCH_DONE && i < b->n;
-    return done ? (enum mkv_status)b->answers[i].status : MKV_PENDING;
+    return is_ready(b) && i < b->n ? (enum mkv_status)b->answers[i].status : MKV_PENDING;
 }
 
 int mkv_batch_error(const struct mkv_batch *b, uint32_t i)
 {
-    return b->state == BATCH_DONE && i < b->n ? b->answers[i].error : 0;
+    return is_ready(b) && i < b->n ? b->answers[i].error : 0;
 }
 
 uint64_t mkv_batch_length(const struct mkv_batch *b, uint32_t i)
 {
-    return b->state == BATCH_DONE && i < b->n ? b->answers[i].length : 0;
+    return is_ready(b) && i < b->n ? b->answers[i].length : 0;
 }
 
 bool mkv_batch_differs(const struct mkv_batch *b, uint32_t i)
 {
-    return b->state == BATCH_DONE && i < b->n && b->answers[i].differs;
+    return is_ready(b) && i < b->n && b->answers[i].differs;
 }
 
 uint32_t mkv_batch_prefix(const struct mkv_batch *b)

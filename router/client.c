@@ -62,6 +62,24 @@ static int fail(struct mkv_error *error, int code, const char *text)
     return code;
 }
 
+uint64_t mkv__client_now(const struct mkv_client *c)
+{
+    return c->clock != NULL ? c->clock(c->clock_arg) : mkv__clock_ns();
+}
+
+void mkv__client_wait(struct mkv_client *c, struct mkv__completion *completion)
+{
+    while (c->manual && !mkv__completion_test(completion)) {
+        mkv__worker_turn(c->worker, 0);
+    }
+    mkv__completion_wait(completion, c->spin && mkv__worker_may_spin(c->worker));
+}
+
+struct mkv__worker *mkv__client_worker(struct mkv_client *c)
+{
+    return c->worker;
+}
+
 /* Opening -------------------------------------------------------------------------------------- */
 
 static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
@@ -101,7 +119,9 @@ static int open_worker(struct mkv_client *c)
     struct mkv__worker_options w = {.name = "memkv-client",
                                     .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
                                     .numa_node = -1,
-                                    .log = &c->log};
+                                    .log = &c->log,
+                                    .clock = c->clock,
+                                    .clock_arg = c->clock_arg};
     int r = mkv__worker_create(&w, &c->worker);
     if (r < 0) {
         return r;
@@ -156,7 +176,7 @@ static int start(struct mkv_client *c, struct mkv_error *error)
     r = mkv__table_make(c, mkv__config_servers(c->config), NULL, &t);
     if (r == 0) {
         c->table = t;
-        r = mkv__worker_start(c->worker);
+        r = c->manual ? 0 : mkv__worker_start(c->worker);
     }
     if (r < 0) {
         mkv__table_put(t);
@@ -186,8 +206,33 @@ static int demand_servers(struct mkv_client *c, struct mkv_error *error)
     return 0;
 }
 
+static void read_config(struct mkv_client *c)
+{
+    mkv__log_set_level(&c->log, mkv__config_choice(c->config, MKV_OPT_LOG_LEVEL));
+    for (size_t i = 0; i < mkv__config_n_warnings(c->config); i++) {
+        MKV_WARNING(&c->log, "%s", mkv__config_warning(c->config, i));
+    }
+    const char *ns = mkv__config_string(c->config, MKV_OPT_NAMESPACE);
+    c->namespace_len = (uint8_t)(ns != NULL ? MKV_MIN(strlen(ns), MKV_NAMESPACE_MAX) : 0);
+    if (ns != NULL) {
+        memcpy(c->namespace_, ns, c->namespace_len);
+    }
+    c->verify = mkv__config_bool(c->config, MKV_OPT_CHECKSUM);
+    c->spin = mkv__config_bool(c->config, MKV_OPT_SPIN);
+    c->grace_ns = mkv__config_duration(c->config, MKV_OPT_PLACEMENT_GRACE);
+    /* A list that is new to this client is a change: it cannot know what happened before. */
+    c->changed_ns = mkv__client_now(c);
+}
+
 int mkv_client_open(const struct mkv_client_options *options, struct mkv_client **out,
                     struct mkv_error *error)
+{
+    return mkv__client_open_on(options, NULL, out, error);
+}
+
+int mkv__client_open_on(const struct mkv_client_options *options,
+                        const struct mkv__client_seam *seam, struct mkv_client **out,
+                        struct mkv_error *error)
 {
     struct mkv_client_options o = {.size = sizeof(o)};
     if (options != NULL) {
@@ -204,7 +249,12 @@ int mkv_client_open(const struct mkv_client_options *options, struct mkv_client 
     *kept = o;
     c->event = -1;
     c->forks = mkv__forks();
-    c->transport = &mkv__tcp;
+    c->transport = seam != NULL ? seam->transport : &mkv__tcp;
+    if (seam != NULL) {
+        c->manual = seam->manual;
+        c->clock = seam->clock;
+        c->clock_arg = seam->clock_arg;
+    }
     c->done_end = &c->done;
     pthread_mutex_init(&c->mutex, NULL);
     mkv__log_init(&c->log, MKV__LOG_WARNING, o.log != NULL ? log_to_caller : NULL, kept);
@@ -217,17 +267,7 @@ int mkv_client_open(const struct mkv_client_options *options, struct mkv_client 
         dispose(c);
         return r;
     }
-    mkv__log_set_level(&c->log, mkv__config_choice(c->config, MKV_OPT_LOG_LEVEL));
-    for (size_t i = 0; i < mkv__config_n_warnings(c->config); i++) {
-        MKV_WARNING(&c->log, "%s", mkv__config_warning(c->config, i));
-    }
-    const char *ns = mkv__config_string(c->config, MKV_OPT_NAMESPACE);
-    c->namespace_len = (uint8_t)(ns != NULL ? MKV_MIN(strlen(ns), MKV_NAMESPACE_MAX) : 0);
-    if (ns != NULL) {
-        memcpy(c->namespace_, ns, c->namespace_len);
-    }
-    c->grace_ns = mkv__config_duration(c->config, MKV_OPT_PLACEMENT_GRACE);
-    c->changed_ns = mkv__clock_ns(); /* a list that is new to this client is a change */
+    read_config(c);
     r = start(c, error);
     if (r < 0) {
         dispose(c);
@@ -275,7 +315,7 @@ int mkv_client_close(struct mkv_client **client)
     struct shut shut = {.task.run = run_shut, .client = c};
     mkv__completion_init(&shut.done, 1);
     mkv__worker_post(c->worker, &shut.task);
-    mkv__completion_wait(&shut.done, false);
+    mkv__client_wait(c, &shut.done);
     mkv__worker_stop(c->worker);
     mkv__worker_destroy(&c->worker);
     dispose(c);
@@ -335,7 +375,7 @@ int mkv_client_stats(struct mkv_client *c, struct mkv_client_stats *out)
     struct table *t = mkv__table_get(c);
     all.servers = t->n;
     for (uint32_t i = 0; i < t->n; i++) {
-        all.servers_up += __atomic_load_n(&t->servers[i]->breaker, __ATOMIC_RELAXED) == BREAKER_CLOSED;
+        all.servers_up += mkv__breaker_closed(t->servers[i]);
     }
     mkv__table_put(t);
     memcpy(out, &all, MKV_MIN(out->size, sizeof(all)));

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/rcu.h"
 #include "core/worker.h"
+#include "router/seam.h"
 #include "transport/transport.h"
 
 #include <memkv/memkv.h>
@@ -26,20 +27,23 @@ struct rpc;
 
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN };
 
-/* A server; shared by all tables that name it (counted). */
+/* A server; shared by all tables that name it with the same addresses (counted). */
 struct server {
     struct mkv_client *client;
     char name[MKV_ADDRESS_TEXT];
-    char address[MKV_ADDRESS_TEXT];
-    uint64_t hash; /* of the name */
+    char (*addresses)[MKV_ADDRESS_TEXT];
+    uint32_t n_addresses;
+    uint64_t hash;       /* of the name */
     unsigned references; /* atomic */
     uint32_t breaker;    /* enum breaker_state; atomic, written by the worker */
+    int last_error;      /* atomic, written by the worker */
 
     /* the worker's */
     struct mkv__conn *conn;
-    bool open;
+    bool open, going_away, renewing;
+    uint32_t address; /* the one in use; after a failure the next */
+    uint32_t max_out; /* requests that the peer takes at once */
     unsigned failures;
-    int last_error;
     char why[200];
     uint64_t backoff_ns;
     struct mkv__timer probe;
@@ -55,7 +59,6 @@ struct server {
 struct table {
     unsigned references; /* atomic */
     uint32_t n;
-    bool equal_weights;
     struct server **servers;
     uint32_t *weights;
 };
@@ -68,8 +71,7 @@ struct value {
     uint64_t hash;        /* of namespace and key */
     uint64_t checksum;    /* set: of the value; get: its seed */
     uint32_t first_segment, n_segments;
-    uint32_t server;      /* asked in this round */
-    uint32_t asked_before; /* in the first round */
+    uint32_t server; /* asked in this round */
     uint8_t key_len;
 };
 
@@ -100,6 +102,10 @@ struct mkv_batch {
     struct mkv_segment *segments;
     size_t n_segments, segments_cap;
     uint32_t *order; /* positions of the values, grouped by server */
+    uint32_t *begins; /* per server of the table: where its group begins in order */
+    size_t begins_cap;
+    struct mkv_region **regions; /* that the segments lie in, counted while in flight */
+    size_t n_regions, regions_cap;
 
     struct table *table;
     struct rpc *rpcs, *spare_rpcs; /* of this round; for use again */
@@ -112,12 +118,22 @@ struct mkv_batch {
     uint32_t cancelling; /* atomic: enum in batch.c */
     bool finish_on_cancel;
     struct mkv__completion completion;
+    uint32_t ready;   /* atomic: results may be read; set before the callback */
+    uint64_t flight;  /* counts submits */
+    bool *gone;       /* in the callback: set when it destroys the batch */
+    bool listed;      /* among the client's done batches; under its mutex */
     struct mkv_batch *next_done;
     char **stat_out; /* a STAT of one server (probe.c); else NULL */
     struct server *stat_server;
 };
 
-enum rpc_state { RPC_IDLE, RPC_WAITING, RPC_SENT, RPC_ANSWERED };
+enum rpc_state {
+    RPC_IDLE,
+    RPC_WAITING,    /* in the server's queue */
+    RPC_SENT,       /* has a slot; the answer, the deadline or the session's end come next */
+    RPC_ANSWERED,   /* its memory is being concealed, then it ends with its error */
+    RPC_RETREATING, /* the session was full: concealed, then queued again in its old place */
+};
 
 /* One request to one server for some keys of a batch. */
 struct rpc {
@@ -135,6 +151,7 @@ struct rpc {
     struct mkv__piece *pieces;
     uint32_t n_pieces, pieces_cap;
     uint32_t at; /* get: the key that bytes landed for last */
+    uint32_t n_damaged; /* get: values that did not match their checksum */
     int error;
     struct mkv__exposure exposure;
 };
@@ -156,8 +173,13 @@ struct mkv_client {
     uint64_t changed_ns; /* atomic: when list or a breaker changed last */
     uint64_t grace_ns;
     unsigned objects; /* atomic: batches and regions */
-    unsigned live_servers; /* atomic */
+    unsigned n_regions; /* atomic */
+    struct mkv_region *regions; /* under the mutex */
     int event;
+    bool manual, verify, spin;
+    uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
+    void *clock_arg;
+    struct mkv__log_limit damage_limit;
     struct mkv_batch *done, **done_end;
     uint8_t namespace_[MKV_NAMESPACE_MAX];
     uint8_t namespace_len;
@@ -172,6 +194,9 @@ struct mkv_client {
 
 /* client.c */
 unsigned mkv__forks(void); /* of this process since it was loaded */
+uint64_t mkv__client_now(const struct mkv_client *client);
+/* For a task on the worker: sleeps, or turns the worker where a test does that. */
+void mkv__client_wait(struct mkv_client *client, struct mkv__completion *completion);
 
 /* table.c */
 int mkv__table_make(struct mkv_client *client, const struct mkv__server_list *list,
@@ -185,12 +210,31 @@ void mkv__server_put(struct server *server);
  */
 uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t without);
 
+/* breaker.c; worker only */
+void mkv__breaker_init(struct server *server,
+                       void (*probe)(struct mkv__worker *, struct mkv__timer *));
+/* Arms the probe, with a longer pause each time where `longer`. */
+void mkv__breaker_probe_later(struct server *server, bool longer);
+void mkv__breaker_open(struct server *server);
+void mkv__breaker_close(struct server *server);
+/* Counts; opens after some in a row, or at once when there is no session. */
+void mkv__breaker_failed(struct server *server, int error, const char *why);
+static inline bool mkv__breaker_closed(const struct server *server)
+{
+    return __atomic_load_n(&server->breaker, __ATOMIC_RELAXED) == BREAKER_CLOSED;
+}
+static inline int mkv__server_error(const struct server *server)
+{
+    return __atomic_load_n(&server->last_error, __ATOMIC_RELAXED);
+}
+
 /* session.c; worker only */
 void mkv__server_init(struct server *server);
 void mkv__server_submit(struct rpc *rpc);   /* sends, or queues and connects, or fails it */
 void mkv__server_withdraw(struct rpc *rpc, int error); /* the fence; mkv__rpc_finished follows */
 void mkv__server_shut(struct server *server);
-void mkv__server_failed(struct server *server, int error, const char *why);
+/* Sends a message whose reply does not matter; dropped when it cannot go now. */
+void mkv__server_tell(struct server *server, uint8_t type, const uint8_t *body, uint32_t len);
 
 /* rpc.c; worker only */
 struct rpc *mkv__rpc_new(struct mkv_batch *batch);
@@ -202,14 +246,24 @@ void mkv__rpc_answer(struct rpc *rpc, const struct mkv__message *message);
 /* The rpc has ended, its memory is fenced: tells the batch. error 0: answered. */
 void mkv__rpc_finished(struct rpc *rpc, int error);
 
-/* round.c; worker only */
+/* round.c */
+int mkv__batch_plan(struct mkv_batch *batch); /* owner, in submit: the first round's requests */
+void mkv__batch_unplan(struct mkv_batch *batch);
 void mkv__batch_start(struct mkv__worker *worker, struct mkv__task *task);
-void mkv__batch_rpc_done(struct mkv_batch *batch);
+void mkv__batch_rpc_done(struct mkv_batch *batch);       /* worker */
+void mkv__batch_stop(struct mkv_batch *batch, int error); /* worker */
+bool mkv__batch_in_grace(const struct mkv_batch *batch);
 
 /* batch.c */
 void mkv__batch_complete(struct mkv_batch *batch); /* worker */
+int mkv__grow(void *pointer, size_t *cap, size_t wanted, size_t item);
 
 /* notify.c */
-void mkv__notify(struct mkv_batch *batch); /* worker */
+void mkv__notify(struct mkv_batch *batch);   /* worker */
+void mkv__unnotify(struct mkv_batch *batch); /* owner: it will not be reaped */
+
+/* region.c */
+int mkv__regions_hold(struct mkv_batch *batch); /* owner: those that its segments lie in */
+void mkv__regions_drop(struct mkv_batch *batch);
 
 #endif

@@ -13,19 +13,36 @@ int mkv_client_fd(struct mkv_client *client)
 void mkv__notify(struct mkv_batch *b)
 {
     struct mkv_client *client = b->client;
-    mkv_done_fn fn = b->done_fn;
-    void *arg = b->done_arg;
-    if (fn != NULL) {
-        fn(arg, b);
-    }
     /* Under the mutex, so that whoever reaps finds the batch done, and whoever waits and destroys
-     * one has seen it leave the list or is seen by mkv_client_reap. */
+     * one takes it out of the list first. */
     pthread_mutex_lock(&client->mutex);
     b->next_done = NULL;
+    b->listed = true;
     *client->done_end = b;
     client->done_end = &b->next_done;
     mkv__completion_done(&b->completion);
     mkv__event_signal(client->event);
+    pthread_mutex_unlock(&client->mutex);
+}
+
+void mkv__unnotify(struct mkv_batch *b)
+{
+    struct mkv_client *client = b->client;
+    if (!(b->flags & MKV_NOTIFY)) {
+        return;
+    }
+    pthread_mutex_lock(&client->mutex);
+    for (struct mkv_batch **at = &client->done; b->listed && *at != NULL; at = &(*at)->next_done) {
+        if (*at == b) {
+            *at = b->next_done;
+            client->done_end = client->done_end == &b->next_done ? at : client->done_end;
+            b->listed = false;
+            break;
+        }
+    }
+    if (client->done == NULL) {
+        mkv__event_clear(client->event);
+    }
     pthread_mutex_unlock(&client->mutex);
 }
 
@@ -37,6 +54,7 @@ int mkv_client_reap(struct mkv_client *client, struct mkv_batch **out, int max)
     }
     pthread_mutex_lock(&client->mutex);
     while (n < max && client->done != NULL) {
+        client->done->listed = false;
         out[n++] = client->done;
         client->done = client->done->next_done;
     }

@@ -1,5 +1,6 @@
 #include "router/probe.h"
 
+#include "core/base.h"
 #include "core/os/clock.h"
 #include "router/internal.h"
 
@@ -40,6 +41,42 @@ static int ask(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, char 
     return r < 0 ? r : *json == NULL ? -EPROTO : 0;
 }
 
+struct look {
+    struct mkv__task task;
+    struct mkv__completion done;
+    struct server *server;
+    struct mkv__probe *out;
+};
+
+static void look(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct look *l = MKV_CONTAINER_OF(task, struct look, task);
+    const struct server *s = l->server;
+    (void)worker;
+    snprintf(l->out->address, sizeof(l->out->address), "%s", s->addresses[s->address]);
+    l->out->version = s->version_high;
+    if (l->out->error < 0) {
+        snprintf(l->out->why, sizeof(l->out->why), "%s",
+                 s->why[0] != '\0' ? s->why : mkv_error_text(l->out->error));
+        l->out->error = mkv__server_error(s) == -EACCES ? -EACCES : l->out->error;
+    }
+    mkv__completion_done(&l->done);
+}
+
+static void measure(struct mkv_batch *b, struct server *s, uint64_t timeout_ns,
+                    struct mkv__probe *out)
+{
+    uint64_t start = mkv__clock_ns();
+    out->error = ask(b, s, timeout_ns, &out->stat);
+    out->connect_us = (double)(mkv__clock_ns() - start) / 1e3;
+    for (int i = 0; i < LOOKS && out->error == 0; i++) {
+        start = mkv__clock_ns();
+        out->error = ask(b, s, timeout_ns, &out->stat);
+        double us = (double)(mkv__clock_ns() - start) / 1e3;
+        out->latency_us = i == 0 || us < out->latency_us ? us : out->latency_us;
+    }
+}
+
 int mkv__client_probe(struct mkv_client *client, unsigned i, uint64_t timeout_ns,
                       struct mkv__probe *out)
 {
@@ -47,26 +84,19 @@ int mkv__client_probe(struct mkv_client *client, unsigned i, uint64_t timeout_ns
     *out = (struct mkv__probe){0};
     int r = mkv_batch_create(client, &b);
     if (r < 0) {
+        out->error = r;
         return r;
     }
     struct table *t = mkv__table_get(client);
-    struct server *s = t->servers[i];
-    snprintf(out->name, sizeof(out->name), "%s", s->name);
-    snprintf(out->address, sizeof(out->address), "%s", s->address);
-    uint64_t start = mkv__clock_ns();
-    out->error = ask(b, s, timeout_ns, &out->stat);
-    out->connect_us = (double)(mkv__clock_ns() - start) / 1e3;
-    for (int look = 0; look < LOOKS && out->error == 0; look++) {
-        start = mkv__clock_ns();
-        out->error = ask(b, s, timeout_ns, &out->stat);
-        double us = (double)(mkv__clock_ns() - start) / 1e3;
-        out->latency_us = look == 0 || us < out->latency_us ? us : out->latency_us;
-    }
-    out->version = s->version_high;
-    if (out->error < 0) {
-        snprintf(out->why, sizeof(out->why), "%s",
-                 s->why[0] != '\0' ? s->why : mkv_error_text(out->error));
-        out->error = s->last_error == -EACCES ? -EACCES : out->error;
+    if (i < t->n) {
+        snprintf(out->name, sizeof(out->name), "%s", t->servers[i]->name);
+        measure(b, t->servers[i], timeout_ns, out);
+        struct look l = {.task.run = look, .server = t->servers[i], .out = out};
+        mkv__completion_init(&l.done, 1);
+        mkv__worker_post(client->worker, &l.task);
+        mkv__client_wait(client, &l.done);
+    } else {
+        out->error = -EINVAL; /* the list was replaced by a shorter one */
     }
     mkv__table_put(t);
     mkv_batch_destroy(&b);

@@ -58,14 +58,23 @@ static int add_group(struct mkv_batch *b, uint32_t server, const uint32_t *order
 static int group(struct mkv_batch *b)
 {
     uint32_t servers = b->table->n;
-    for (uint32_t s = 0; s < servers; s++) {
-        uint32_t n = 0;
-        for (uint32_t i = 0; i < b->n; i++) {
-            if (b->values[i].server == s) {
-                b->order[n++] = i;
-            }
+    uint32_t *end = b->begins; /* a counting sort: begins[s] becomes the end of group s */
+    memset(end, 0, (servers + 1u) * sizeof(*end));
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (b->values[i].server != MKV_NO_SERVER) {
+            end[b->values[i].server + 1]++;
         }
-        int r = n > 0 ? add_group(b, s, b->order, n) : 0;
+    }
+    for (uint32_t s = 0; s < servers; s++) {
+        end[s + 1] += end[s];
+    }
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (b->values[i].server != MKV_NO_SERVER) {
+            b->order[end[b->values[i].server]++] = i;
+        }
+    }
+    for (uint32_t s = 0, begin = 0; s < servers; begin = end[s++]) {
+        int r = end[s] > begin ? add_group(b, s, b->order + begin, end[s] - begin) : 0;
         if (r < 0) {
             return r;
         }
@@ -83,15 +92,6 @@ static void recycle(struct mkv_batch *b)
     }
 }
 
-static void fail_all(struct mkv_batch *b, int error)
-{
-    for (uint32_t i = 0; i < b->n; i++) {
-        if (b->values[i].server != MKV_NO_SERVER) {
-            b->answers[i] = (struct answer){.status = MKV_UNKNOWN, .error = error};
-        }
-    }
-}
-
 /* Sends the round's requests. Each may end at once, so the list is held by one more part. */
 static void launch(struct mkv_batch *b)
 {
@@ -105,7 +105,7 @@ static void launch(struct mkv_batch *b)
     mkv__batch_rpc_done(b);
 }
 
-static bool in_grace(const struct mkv_batch *b)
+bool mkv__batch_in_grace(const struct mkv_batch *b)
 {
     const struct mkv_client *c = b->client;
     uint64_t changed = __atomic_load_n(&c->changed_ns, __ATOMIC_RELAXED);
@@ -117,7 +117,7 @@ static bool ask_again(const struct mkv_batch *b, const struct answer *a, bool gr
     if (a->status == MKV_MISS) {
         return grace && (b->op == MKV_OP_GET || b->op == MKV_OP_EXISTS) && a->length == 0;
     }
-    return a->status == MKV_UNKNOWN && a->error == -ECONNRESET;
+    return a->status == MKV_UNKNOWN && (a->error == -ECONNRESET || a->error == -EACCES);
 }
 
 /* Chooses the servers of the second round; false when nothing is to be asked. */
@@ -126,13 +126,13 @@ static bool second_round(struct mkv_batch *b)
     if (b->round > 0 || b->late || b->stop_error < 0 || b->stat_out != NULL || b->table->n < 2) {
         return false;
     }
-    bool grace = in_grace(b), any = false;
+    bool grace = mkv__batch_in_grace(b), any = false;
     for (uint32_t i = 0; i < b->n; i++) {
         struct value *v = &b->values[i];
-        v->asked_before = v->server;
+        uint32_t asked = v->server;
         v->server = MKV_NO_SERVER;
-        if (ask_again(b, &b->answers[i], grace)) {
-            v->server = mkv__table_place(b->table, v->hash, v->asked_before);
+        if (asked != MKV_NO_SERVER && ask_again(b, &b->answers[i], grace)) {
+            v->server = mkv__table_place(b->table, v->hash, asked);
             any = any || v->server != MKV_NO_SERVER;
         }
     }
@@ -175,65 +175,64 @@ static void on_deadline(struct mkv__worker *worker, struct mkv__timer *timer)
     withdraw_all(MKV_CONTAINER_OF(timer, struct mkv_batch, deadline), -ETIMEDOUT);
 }
 
-void mkv__batch_stop(struct mkv_batch *b, int error);
 void mkv__batch_stop(struct mkv_batch *b, int error)
 {
     b->stop_error = error;
     withdraw_all(b, error);
 }
 
-static int place_all(struct mkv_batch *b)
+/* All breakers are open: say why, if it is the key. */
+static int why_none(const struct table *table)
 {
-    bool any = false;
+    int error = -ECONNRESET;
+    for (uint32_t i = 0; i < table->n; i++) {
+        error = mkv__server_error(table->servers[i]) == -EACCES ? -EACCES : error;
+    }
+    return error;
+}
+
+static void place_all(struct mkv_batch *b)
+{
     for (uint32_t i = 0; i < b->n; i++) {
         struct value *v = &b->values[i];
         v->server = mkv__table_place(b->table, v->hash, MKV_NO_SERVER);
         b->answers[i] = (struct answer){.status = MKV_PENDING};
         if (v->server == MKV_NO_SERVER) {
-            b->answers[i] = (struct answer){.status = MKV_UNKNOWN, .error = -ECONNRESET};
+            b->answers[i] = (struct answer){.status = MKV_UNKNOWN, .error = why_none(b->table)};
         }
-        any = any || v->server != MKV_NO_SERVER;
     }
-    return any ? 0 : -ECONNRESET;
 }
 
-/* All breakers are open: say why, if it is the key. */
-static void explain(struct mkv_batch *b)
+int mkv__batch_plan(struct mkv_batch *b)
 {
-    int error = -ECONNRESET;
-    for (uint32_t i = 0; i < b->table->n; i++) {
-        error = b->table->servers[i]->last_error == -EACCES ? -EACCES : error;
+    b->round = 0;
+    b->late = false;
+    b->stop_error = 0;
+    if (b->stat_out != NULL) {
+        b->rpcs = mkv__rpc_new(b);
+        if (b->rpcs == NULL) {
+            return -ENOMEM;
+        }
+        b->rpcs->server = b->stat_server;
+        b->rpcs->next = NULL;
+        return 0;
     }
-    for (uint32_t i = 0; i < b->n; i++) {
-        b->answers[i].error = error;
+    if (mkv__grow(&b->begins, &b->begins_cap, b->table->n + 1u, sizeof(*b->begins)) < 0) {
+        return -ENOMEM;
     }
+    place_all(b);
+    return group(b);
+}
+
+void mkv__batch_unplan(struct mkv_batch *b)
+{
+    recycle(b);
 }
 
 void mkv__batch_start(struct mkv__worker *worker, struct mkv__task *task)
 {
     struct mkv_batch *b = MKV_CONTAINER_OF(task, struct mkv_batch, start);
-    b->round = 0;
-    b->late = false;
-    b->stop_error = 0;
     mkv__timer_init(&b->deadline, on_deadline);
     mkv__timer_set(worker, &b->deadline, b->deadline_ns);
-    int r = 0;
-    if (b->stat_out != NULL) {
-        struct rpc *rpc = mkv__rpc_new(b);
-        r = rpc == NULL ? -ENOMEM : 0;
-        if (rpc != NULL) {
-            rpc->server = b->stat_server;
-            rpc->next = b->rpcs;
-            b->rpcs = rpc;
-        }
-    } else if (place_all(b) < 0) {
-        explain(b);
-    } else {
-        r = group(b);
-    }
-    if (r < 0) {
-        recycle(b);
-        fail_all(b, r);
-    }
     launch(b);
 }

@@ -18,7 +18,7 @@ struct rpc *mkv__rpc_new(struct mkv_batch *batch)
     if (rpc != NULL) {
         rpc->batch = batch;
         rpc->state = RPC_IDLE;
-        rpc->n = rpc->n_pieces = rpc->at = 0;
+        rpc->n = rpc->n_pieces = rpc->at = rpc->n_damaged = 0;
         rpc->error = 0;
         rpc->exposed = false;
     }
@@ -107,10 +107,24 @@ static uint8_t type_of(const struct mkv_batch *b)
 
 static uint32_t flags_of(const struct mkv_batch *b)
 {
-    uint32_t flags = b->flags & MKV_PREFIX && b->op == MKV_OP_GET ? MKV_REQ_PREFIX : 0;
+    /* In grace a key may be missing at its owner and be there at the next: later keys still count. */
+    bool prefix = b->flags & MKV_PREFIX && b->op == MKV_OP_GET && !mkv__batch_in_grace(b);
+    uint32_t flags = prefix ? MKV_REQ_PREFIX : 0;
     flags |= b->flags & MKV_REPLACE && b->op == MKV_OP_SET ? MKV_REQ_REPLACE : 0;
     flags |= !(b->flags & MKV_NO_LEASE) && b->op == MKV_OP_EXISTS ? MKV_REQ_LEASE : 0;
     return flags;
+}
+
+static void wire_key(const struct rpc *rpc, uint32_t i, struct mkv__wire_key *to)
+{
+    const struct mkv_batch *b = rpc->batch;
+    const struct value *v = &b->values[rpc->keys[i]];
+    *to = (struct mkv__wire_key){.key = b->keys + v->key_at,
+                                 .key_len = v->key_len,
+                                 .position = rpc->keys[i],
+                                 .length = v->length,
+                                 .raw_length = v->length,
+                                 .checksum = v->checksum};
 }
 
 int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
@@ -122,13 +136,7 @@ int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
     }
     struct mkv__wire_key *keys = b->client->wire_keys;
     for (uint32_t i = 0; i < rpc->n; i++) {
-        const struct value *v = &b->values[rpc->keys[i]];
-        keys[i] = (struct mkv__wire_key){.key = b->keys + v->key_at,
-                                         .key_len = v->key_len,
-                                         .position = rpc->keys[i],
-                                         .length = v->length,
-                                         .raw_length = v->length,
-                                         .checksum = v->checksum};
+        wire_key(rpc, i, &keys[i]);
     }
     struct mkv__request request = {.type = type_of(b),
                                    .flags = flags_of(b),
@@ -171,7 +179,7 @@ void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id)
                                            .pieces = rpc->pieces,
                                            .n_pieces = rpc->n_pieces,
                                            .len = rpc->offsets[rpc->n],
-                                           .landed = get ? landed : NULL,
+                                           .landed = get && rpc->batch->client->verify ? landed : NULL,
                                            .owner = rpc};
 }
 
@@ -180,18 +188,36 @@ static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
 {
     const struct value *v = &rpc->batch->values[rpc->keys[i]];
     struct mkv_client *client = rpc->batch->client;
-    to->length = from->length;
     if (from->status != MKV_WIRE_HIT) {
         return;
     }
-    if (from->length == v->length && (v->checksum ^ rpc->sums[i]) == from->checksum) {
+    bool right = !client->verify || (v->checksum ^ rpc->sums[i]) == from->checksum;
+    if (from->length == v->length && right) {
         to->status = MKV_HIT;
         return;
     }
     to->status = MKV_MISS;
     COUNT(client, checksum_errors, 1);
-    MKV_WARNING(&client->log, "%s: a value did not match its checksum and is taken for a miss",
+    MKV_LIMITED(&client->log, &client->damage_limit, MKV__LOG_WARNING,
+                "%s: a value did not match its checksum and is taken for a miss",
                 rpc->server->name);
+    wire_key(rpc, i, &client->wire_keys[rpc->n_damaged]);
+    client->wire_keys[rpc->n_damaged++].checksum = from->checksum;
+}
+
+/* Has the server verify what was damaged again, so that nothing bad lives for ever behind "kept". */
+static void report(struct rpc *rpc)
+{
+    struct mkv_client *client = rpc->batch->client;
+    struct mkv__request request = {.type = MKV_TYPE_REPORT,
+                                   .namespace_ = rpc->batch->namespace_,
+                                   .namespace_len = rpc->batch->namespace_len,
+                                   .n_keys = rpc->n_damaged,
+                                   .keys = client->wire_keys};
+    int64_t len = mkv__request_encode(&request, client->body, MKV_MESSAGE_MAX);
+    if (len > 0) {
+        mkv__server_tell(rpc->server, MKV_TYPE_REPORT, client->body, (uint32_t)len);
+    }
 }
 
 static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *from)
@@ -215,7 +241,11 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     };
     to->status = statuses[from->status];
     to->error = from->status < MKV_ARRAY_LEN(errors) ? errors[from->status] : 0;
+    to->length = from->length;
     to->differs = from->status == MKV_WIRE_KEPT && from->checksum != v->checksum;
+    if (from->status == MKV_WIRE_LATE && rpc->server->going_away) {
+        to->error = -ECONNRESET; /* it takes no new work: the next in rank does */
+    }
     if (b->op == MKV_OP_GET) {
         answer_get(rpc, i, from, to);
     }
@@ -249,6 +279,9 @@ void mkv__rpc_answer(struct rpc *rpc, const struct mkv__message *message)
     for (uint32_t i = 0; i < rpc->n; i++) {
         answer_key(rpc, i, &reply.answers[i]);
     }
+    if (rpc->n_damaged > 0) {
+        report(rpc);
+    }
 }
 
 void mkv__rpc_finished(struct rpc *rpc, int error)
@@ -256,7 +289,10 @@ void mkv__rpc_finished(struct rpc *rpc, int error)
     struct mkv_batch *b = rpc->batch;
     rpc->state = RPC_IDLE;
     for (uint32_t i = 0; error < 0 && i < rpc->n; i++) {
-        b->answers[rpc->keys[i]] = (struct answer){.status = MKV_UNKNOWN, .error = error};
+        struct answer *a = &b->answers[rpc->keys[i]];
+        if (a->status != MKV_MISS) { /* the first round's: its owner did answer */
+            *a = (struct answer){.status = MKV_UNKNOWN, .error = error};
+        }
     }
     if (b->stat_out != NULL && error < 0) {
         b->stop_error = error;

@@ -15,7 +15,8 @@ static void pump(struct server *s);
 
 void mkv__server_init(struct server *s)
 {
-    mkv__timer_init(&s->probe, probe);
+    mkv__breaker_init(s, probe);
+    s->max_out = MKV_REQUESTS_MAX;
     s->waiting_end = &s->waiting;
     for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
         s->free_slots[s->n_free++] = MKV_REQUESTS_MAX - 1 - i;
@@ -60,63 +61,6 @@ static void fail_waiting(struct server *s, int error)
     }
 }
 
-/* The breaker ---------------------------------------------------------------------------------- */
-
-static void changed(struct mkv_client *client)
-{
-    __atomic_store_n(&client->changed_ns, mkv__worker_now(client->worker), __ATOMIC_RELAXED);
-}
-
-static void probe_later(struct server *s)
-{
-    struct mkv_client *client = s->client;
-    uint64_t most = mkv__config_duration(client->config, MKV_OPT_BREAKER_PROBE_MAX);
-    uint64_t least = mkv__config_duration(client->config, MKV_OPT_BREAKER_PROBE);
-    uint64_t wait = s->backoff_ns < least ? least : s->backoff_ns;
-    uint64_t random = 0;
-    mkv__random(&random, sizeof(random));
-    s->backoff_ns = MKV_MIN(2 * wait, most);
-    wait = wait / 2 + random % (wait / 2 + 1); /* half to whole: clients do not come in step */
-    mkv__timer_set(client->worker, &s->probe, mkv__worker_now(client->worker) + wait);
-}
-
-static void breaker_open(struct server *s)
-{
-    if (__atomic_load_n(&s->breaker, __ATOMIC_RELAXED) == BREAKER_CLOSED) {
-        __atomic_store_n(&s->breaker, BREAKER_OPEN, __ATOMIC_RELAXED);
-        MKV_LOG(&s->client->log, s->last_error == -EACCES ? MKV__LOG_ERROR : MKV__LOG_WARNING,
-                "%s: not used until it answers again: %s", s->name, s->why);
-        changed(s->client);
-        s->backoff_ns = 0;
-    }
-    if (!mkv__timer_armed(&s->probe)) {
-        probe_later(s);
-    }
-}
-
-static void breaker_close(struct server *s)
-{
-    s->failures = 0;
-    s->backoff_ns = 0;
-    mkv__timer_stop(s->client->worker, &s->probe);
-    if (__atomic_load_n(&s->breaker, __ATOMIC_RELAXED) != BREAKER_CLOSED) {
-        __atomic_store_n(&s->breaker, BREAKER_CLOSED, __ATOMIC_RELAXED);
-        MKV_INFO(&s->client->log, "%s: answers again", s->name);
-        changed(s->client);
-    }
-}
-
-void mkv__server_failed(struct server *s, int error, const char *why)
-{
-    s->failures++;
-    s->last_error = error;
-    snprintf(s->why, sizeof(s->why), "%s", why);
-    /* A session that could not be made, or a refused key, will not be better for the next batch. */
-    if (!s->open || s->failures >= mkv__config_count(s->client->config, MKV_OPT_BREAKER_FAILURES)) {
-        breaker_open(s);
-    }
-}
-
 /* The session ---------------------------------------------------------------------------------- */
 
 static void free_slot(struct rpc *rpc)
@@ -132,11 +76,14 @@ static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello
     struct server *s = arg;
     (void)conn;
     s->open = true;
+    s->going_away = false;
+    s->max_out = peer->max_requests > 0 ? MKV_MIN(peer->max_requests, MKV_REQUESTS_MAX)
+                                        : MKV_REQUESTS_MAX;
     s->version_high = peer->version_high;
     s->n_connects++;
     COUNT(s->client, connects, 1);
     MKV_DEBUG(&s->client->log, "%s: connected", s->name);
-    breaker_close(s);
+    mkv__breaker_close(s);
     pump(s);
 }
 
@@ -151,8 +98,9 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
 {
     struct server *s = arg;
     if (message->type == MKV_TYPE_GOAWAY) {
-        mkv__server_failed(s, -ECONNRESET, "the server is going away");
-        breaker_open(s);
+        s->going_away = true;
+        mkv__breaker_failed(s, -ECONNRESET, "the server is going away");
+        mkv__breaker_open(s);
         return;
     }
     struct rpc *rpc = rpc_of(s, message->request_id);
@@ -177,6 +125,10 @@ static void on_concealed(struct mkv__exposure *exposure)
     int error = rpc->state == RPC_SENT ? -ECONNRESET : rpc->error;
     rpc->exposed = false;
     free_slot(rpc);
+    if (rpc->state == RPC_RETREATING) {
+        requeue_first(rpc->server, rpc);
+        return;
+    }
     mkv__rpc_finished(rpc, error);
 }
 
@@ -202,19 +154,22 @@ static void on_closed(struct mkv__conn *conn, void *arg, int error, const char *
     s->open = false;
     if (error != -ECANCELED) {
         COUNT(s->client, connection_errors, 1);
+        s->address = (s->address + 1) % s->n_addresses;
         if (was_open) {
             MKV_DEBUG(&s->client->log, "%s: session lost: %s", s->name, why);
         }
-        mkv__server_failed(s, error, why);
+        mkv__breaker_failed(s, error, why);
     }
+    /* A session that we renew is as lost to its requests as one that broke. */
+    int told = error == -EACCES || (error == -ECANCELED && !s->renewing) ? error : -ECONNRESET;
     for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
         struct rpc *rpc = s->slots[i];
         if (rpc != NULL) {
             free_slot(rpc);
-            mkv__rpc_finished(rpc, error == -ECANCELED ? -ECANCELED : -ECONNRESET);
+            mkv__rpc_finished(rpc, told);
         }
     }
-    fail_waiting(s, error == -EACCES ? -EACCES : error == -ECANCELED ? -ECANCELED : -ECONNRESET);
+    fail_waiting(s, told);
 }
 
 static const struct mkv__conn_handlers handlers = {
@@ -227,10 +182,11 @@ static const struct mkv__conn_handlers handlers = {
 
 static void connect_session(struct server *s)
 {
-    int r = s->client->transport->connect(s->client->endpoint, s->address, &handlers, s, &s->conn);
+    const char *address = s->addresses[s->address];
+    int r = s->client->transport->connect(s->client->endpoint, address, &handlers, s, &s->conn);
     if (r < 0) {
         s->conn = NULL;
-        mkv__server_failed(s, -ECONNRESET, mkv__error_text(r));
+        mkv__breaker_failed(s, -ECONNRESET, mkv__error_text(r));
         fail_waiting(s, -ECONNRESET);
     }
 }
@@ -239,9 +195,15 @@ static void probe(struct mkv__worker *worker, struct mkv__timer *timer)
 {
     struct server *s = MKV_CONTAINER_OF(timer, struct server, probe);
     (void)worker;
+    if (s->open && s->n_free < MKV_REQUESTS_MAX) {
+        mkv__breaker_probe_later(s, false); /* what is in flight may end; it has deadlines */
+        return;
+    }
     if (s->open) {
         /* It was too slow, or went away: a new session shows whether it is back. */
+        s->renewing = true;
         s->client->transport->close(s->conn);
+        s->renewing = false;
     }
     if (s->conn == NULL) {
         connect_session(s);
@@ -298,10 +260,10 @@ static int issue(struct server *s, struct rpc *rpc)
     }
     rpc->error = r;
     if (rpc->exposed) {
-        /* on_concealed ends it; full is not fatal, but the memory must not stay exposed. */
-        rpc->state = RPC_ANSWERED;
+        /* on_concealed goes on; full is not fatal, but the memory must not stay exposed. */
+        rpc->state = r == -EAGAIN ? RPC_RETREATING : RPC_ANSWERED;
         client->transport->conceal(s->conn, &rpc->exposure, true);
-        return 0;
+        return r == -EAGAIN ? -EALREADY : 0;
     }
     free_slot(rpc);
     return r;
@@ -309,9 +271,13 @@ static int issue(struct server *s, struct rpc *rpc)
 
 static void pump(struct server *s)
 {
-    while (s->open && s->conn != NULL && s->waiting != NULL && s->n_free > 0) {
+    while (s->open && s->conn != NULL && s->waiting != NULL &&
+           MKV_REQUESTS_MAX - s->n_free < s->max_out) {
         struct rpc *rpc = unqueue(s);
         int r = issue(s, rpc);
+        if (r == -EALREADY) {
+            return; /* full, and it queues again by itself; `writable` goes on */
+        }
         if (r == -EAGAIN) {
             requeue_first(s, rpc);
             return;
@@ -325,9 +291,8 @@ static void pump(struct server *s)
 void mkv__server_submit(struct rpc *rpc)
 {
     struct server *s = rpc->server;
-    bool closed = __atomic_load_n(&s->breaker, __ATOMIC_RELAXED) == BREAKER_CLOSED;
-    if (!closed && !s->open && rpc->batch->stat_out == NULL) {
-        mkv__rpc_finished(rpc, s->last_error == -EACCES ? -EACCES : -ECONNRESET);
+    if (!mkv__breaker_closed(s) && !s->open && rpc->batch->stat_out == NULL) {
+        mkv__rpc_finished(rpc, mkv__server_error(s) == -EACCES ? -EACCES : -ECONNRESET);
         return;
     }
     queue(s, rpc);
@@ -357,14 +322,11 @@ void mkv__server_withdraw(struct rpc *rpc, int error)
     rpc->error = error;
     if (rpc->state == RPC_WAITING) {
         remove_waiting(s, rpc);
-        if (error == -ETIMEDOUT && !s->open) {
-            s->last_error = s->last_error == 0 ? -ETIMEDOUT : s->last_error;
-        }
         mkv__rpc_finished(rpc, error);
     } else if (rpc->state == RPC_SENT) {
         if (error == -ETIMEDOUT) {
             COUNT(s->client, timeouts, 1);
-            mkv__server_failed(s, -ETIMEDOUT, "no answer in time");
+            mkv__breaker_failed(s, -ETIMEDOUT, "no answer in time");
         }
         rpc->state = RPC_ANSWERED;
         if (rpc->exposed) {
@@ -373,5 +335,22 @@ void mkv__server_withdraw(struct rpc *rpc, int error)
             free_slot(rpc);
             mkv__rpc_finished(rpc, error);
         }
+    } else if (rpc->state == RPC_RETREATING) {
+        rpc->state = RPC_ANSWERED;
     }
+}
+
+void mkv__server_tell(struct server *s, uint8_t type, const uint8_t *body, uint32_t len)
+{
+    if (!s->open || s->n_free == 0) {
+        return;
+    }
+    /* Takes a slot and leaves it at once: the reply finds another generation. */
+    uint32_t slot = s->free_slots[s->n_free - 1];
+    struct mkv__message message = {.type = type,
+                                   .cls = MKV_CLASS_BACKGROUND,
+                                   .request_id = (uint64_t)s->generations[slot]++ << 32 | slot,
+                                   .body = body,
+                                   .body_len = len};
+    (void)s->client->transport->send(s->conn, &message);
 }

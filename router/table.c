@@ -1,4 +1,6 @@
 #include "router/internal.h"
+
+#include "core/base.h"
 #include "router/placement.h"
 
 #include <errno.h>
@@ -6,36 +8,60 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct server *find(const struct table *table, const char *name, const char *address)
+static bool is_same(const struct server *s, const struct mkv__server_entry *e)
+{
+    bool same = strcmp(s->name, e->name) == 0 && s->n_addresses == e->n_addresses;
+    for (uint32_t i = 0; same && i < e->n_addresses; i++) {
+        same = strcmp(s->addresses[i], e->addresses[i].text) == 0;
+    }
+    return same;
+}
+
+static struct server *find(const struct table *table, const struct mkv__server_entry *e)
 {
     for (uint32_t i = 0; table != NULL && i < table->n; i++) {
-        if (strcmp(table->servers[i]->name, name) == 0 &&
-            strcmp(table->servers[i]->address, address) == 0) {
+        if (is_same(table->servers[i], e)) {
             return table->servers[i];
         }
     }
     return NULL;
 }
 
+static void free_server(struct server *s)
+{
+    if (s != NULL) {
+        free(s->addresses);
+        free(s);
+    }
+}
+
+static struct server *new_server(struct mkv_client *client, const struct mkv__server_entry *e)
+{
+    struct server *s = calloc(1, sizeof(*s));
+    if (s == NULL || (s->addresses = calloc(e->n_addresses, sizeof(*s->addresses))) == NULL) {
+        free_server(s);
+        return NULL;
+    }
+    s->client = client;
+    s->references = 1;
+    s->n_addresses = e->n_addresses;
+    snprintf(s->name, sizeof(s->name), "%s", e->name);
+    for (uint32_t i = 0; i < e->n_addresses; i++) {
+        snprintf(s->addresses[i], sizeof(s->addresses[i]), "%s", e->addresses[i].text);
+    }
+    s->hash = mkv__place_server(s->name);
+    mkv__server_init(s);
+    return s;
+}
+
 static struct server *server_for(struct mkv_client *client, const struct mkv__server_entry *from,
                                  const struct table *old)
 {
-    const char *address = from->addresses[0].text;
-    struct server *s = find(old, from->name, address);
-    if (s != NULL) {
-        __atomic_add_fetch(&s->references, 1, __ATOMIC_RELAXED);
-        return s;
+    struct server *s = find(old, from);
+    if (s == NULL) {
+        return new_server(client, from);
     }
-    s = calloc(1, sizeof(*s));
-    if (s != NULL) {
-        s->client = client;
-        s->references = 1;
-        snprintf(s->name, sizeof(s->name), "%s", from->name);
-        snprintf(s->address, sizeof(s->address), "%s", address);
-        s->hash = mkv__place_server(s->name);
-        mkv__server_init(s);
-        __atomic_add_fetch(&client->live_servers, 1, __ATOMIC_RELAXED);
-    }
+    __atomic_add_fetch(&s->references, 1, __ATOMIC_RELAXED);
     return s;
 }
 
@@ -47,7 +73,6 @@ int mkv__table_make(struct mkv_client *client, const struct mkv__server_list *li
         return -ENOMEM;
     }
     t->references = 1;
-    t->equal_weights = true;
     t->servers = calloc(list->n, sizeof(struct server *));
     t->weights = calloc(list->n, sizeof(*t->weights));
     while (t->servers != NULL && t->weights != NULL && t->n < list->n) {
@@ -57,7 +82,6 @@ int mkv__table_make(struct mkv_client *client, const struct mkv__server_list *li
         }
         t->servers[t->n] = s;
         t->weights[t->n] = list->servers[t->n].weight;
-        t->equal_weights = t->equal_weights && t->weights[t->n] == t->weights[0];
         t->n++;
     }
     if (t->n < list->n) {
@@ -94,12 +118,10 @@ void mkv__table_put(struct table *table)
 
 static void retire(struct mkv__worker *worker, struct mkv__task *task)
 {
-    struct server *s = (struct server *)((char *)task - offsetof(struct server, retire));
-    struct mkv_client *client = s->client;
+    struct server *s = MKV_CONTAINER_OF(task, struct server, retire);
     (void)worker;
     mkv__server_shut(s);
-    free(s);
-    __atomic_sub_fetch(&client->live_servers, 1, __ATOMIC_RELEASE);
+    free_server(s);
 }
 
 void mkv__server_put(struct server *server)
@@ -116,7 +138,7 @@ uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t
     uint64_t best_draw = 0;
     for (uint32_t i = 0; i < table->n; i++) {
         const struct server *s = table->servers[i];
-        if (i == without || __atomic_load_n(&s->breaker, __ATOMIC_RELAXED) != BREAKER_CLOSED) {
+        if (i == without || !mkv__breaker_closed(s)) {
             continue;
         }
         uint64_t draw = mkv__place_draw(key_hash, s->hash);

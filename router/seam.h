@@ -1,0 +1,23 @@
+/* Where tests take the client apart: another transport, another clock, turns by hand. */
+#ifndef ROUTER_SEAM_H
+#define ROUTER_SEAM_H
+
+#include "core/worker.h"
+#include "transport/transport.h"
+
+#include <memkv/memkv.h>
+
+struct mkv__client_seam {
+    const struct mkv__transport *transport;
+    uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
+    void *clock_arg;
+    bool manual; /* no thread: the test turns the worker; mkv_batch_wait must not be called */
+};
+
+/* mkv_client_open; seam NULL: tcp and a thread. */
+int mkv__client_open_on(const struct mkv_client_options *options,
+                        const struct mkv__client_seam *seam, struct mkv_client **client_out,
+                        struct mkv_error *error_out);
+struct mkv__worker *mkv__client_worker(struct mkv_client *client);
+
+#endif
