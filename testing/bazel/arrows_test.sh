@@ -74,7 +74,7 @@ forbidden stranger server
 allowed cli //router:memkv
 allowed router //transport:transport
 allowed server //transport:transport
-allowed transport //core:core
+allowed transport //core:worker
 
 # An include without the dependency fails as well: the sandbox does not show the header.
 [[ -f router/include/memkv/memkv.h && -f core/worker.h ]] || fail "a header has moved"

@@ -2,7 +2,7 @@
 
 A cc_library hands the headers of all its dependencies on to whoever depends on it, so a
 consumer of the client could include "core/worker.h". public_library hands on the link half
-of a library and only the headers that it names. static_archive makes one archive of it.
+of a library and only the headers that it names. combined_object makes one object of it.
 """
 
 def _headers(ctx):
@@ -54,15 +54,12 @@ def _archives(linking):
 # One relocatable object, in which only what matches mkv_* but not mkv__* stays global.
 _COMBINE = """set -eu
 out=$1; shift
-rm -f "$out"
-ld -r -o "$out.o" --whole-archive "$@"
-objcopy --wildcard --keep-global-symbol='!mkv__*' --keep-global-symbol='mkv_*' "$out.o"
-ar rcsD "$out" "$out.o"
-rm -f "$out.o"
+ld -r -o "$out" --whole-archive "$@"
+objcopy --wildcard --keep-global-symbol='!mkv__*' --keep-global-symbol='mkv_*' "$out"
 """
 
-def _static_archive_impl(ctx):
-    out = ctx.actions.declare_file(ctx.attr.out)
+def _combined_object_impl(ctx):
+    out = ctx.actions.declare_file(ctx.label.name + ".pic.o")
     archives = _archives(ctx.attr.library[CcInfo].linking_context)
     ctx.actions.run_shell(
         outputs = [out],
@@ -74,10 +71,9 @@ def _static_archive_impl(ctx):
     )
     return [DefaultInfo(files = depset([out]))]
 
-static_archive = rule(
-    implementation = _static_archive_impl,
+combined_object = rule(
+    implementation = _combined_object_impl,
     attrs = {
         "library": attr.label(providers = [CcInfo], mandatory = True),
-        "out": attr.string(mandatory = True),
     },
 )
