@@ -359,6 +359,12 @@ int mkv_client_set_servers(struct mkv_client *c, const char *servers, struct mkv
     return 0;
 }
 
+const char *mkv_client_namespace(const struct mkv_client *c, size_t *len_out)
+{
+    *len_out = c->namespace_len;
+    return (const char *)c->namespace_;
+}
+
 int mkv_client_stats(struct mkv_client *c, struct mkv_client_stats *out)
 {
     if (c->forks != mkv__forks()) {

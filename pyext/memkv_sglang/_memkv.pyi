@@ -14,6 +14,7 @@ Value = Union[Part, List[Part]]
 
 class Client:
     closed: bool
+    namespace: bytes
     def __init__(
         self,
         servers: Union[None, str, Sequence[str]] = None,

@@ -731,6 +731,17 @@ static PyObject *client_closed(struct client *self, void *closure)
     return PyBool_FromLong(self->client == NULL || self->closing);
 }
 
+static PyObject *client_namespace(struct client *self, void *closure)
+{
+    (void)closure;
+    if (self->client == NULL || self->closing) {
+        return raise_errno(client_state(self), -ECANCELED, NULL);
+    }
+    size_t len;
+    const char *name = mkv_client_namespace(self->client, &len);
+    return PyBytes_FromStringAndSize(name, (Py_ssize_t)len);
+}
+
 #define KEYWORDS (METH_VARARGS | METH_KEYWORDS)
 #define METHOD(f) (PyCFunction)(void (*)(void))(f)
 static PyMethodDef client_methods[] = {
@@ -765,6 +776,7 @@ static PyMethodDef client_methods[] = {
 
 static PyGetSetDef client_properties[] = {
     {"closed", (getter)client_closed, NULL, "True after close", NULL},
+    {"namespace", (getter)client_namespace, NULL, "The configured namespace, as bytes", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -124,6 +124,10 @@ int mkv_client_close(struct mkv_client **client);
 int mkv_client_set_servers(struct mkv_client *client, const char *servers,
                            struct mkv_error *error_out);
 
+/* The namespace of the client (the option "namespace"); opaque bytes. Owner: borrowed until the
+ * client is closed. Thread: any thread. */
+const char *mkv_client_namespace(const struct mkv_client *client, size_t *len_out);
+
 /*
  * A descriptor that polls readable while batches submitted with MKV_NOTIFY are done and not yet
  * reaped. Owner: the client's; never read or close it. Thread: any thread.
