@@ -50,9 +50,11 @@ static int add_sizes(const struct plan *plan, enum mkv_op op, struct bench_case 
         if (n < 0 || n == CASES_MAX) {
             break;
         }
-        cases[n++] = (struct bench_case){op, op == MKV_OP_EXISTS ? 0 : size,
+        cases[n++] = (struct bench_case){op,
+                                         op == MKV_OP_EXISTS ? 0 : size,
                                          batch_for(plan, op == MKV_OP_EXISTS ? 0 : size),
-                                         (unsigned)plan->threads, plan->seconds,
+                                         (unsigned)plan->threads,
+                                         plan->seconds,
                                          (uint64_t)plan->seed};
         if (op == MKV_OP_EXISTS) {
             break;
@@ -83,11 +85,11 @@ static void print_json(const struct bench_case *c, const struct bench_row *r)
 {
     json_t *o = json_pack("{sssIsisfsfsfsfsfsfsfsfsssIsI}", "op", name_of(c->op), "value_bytes",
                           (json_int_t)c->value_bytes, "batch", (int)c->batch, "bytes_per_s",
-                          r->bytes_per_s, "keys_per_s", r->keys_per_s, "p50_us", r->p50_us, "p99_us",
-                          r->p99_us, "p999_us", r->p999_us, "cpu_cores", r->cpu_s / r->elapsed_s,
-                          "ceiling_bytes_per_s", r->ceiling_bytes_per_s, "ratio", r->ratio,
-                          "transport", "tcp", "seed", (json_int_t)c->seed, "failed_batches",
-                          (json_int_t)r->failed);
+                          r->bytes_per_s, "keys_per_s", r->keys_per_s, "p50_us", r->p50_us,
+                          "p99_us", r->p99_us, "p999_us", r->p999_us, "cpu_cores",
+                          r->cpu_s / r->elapsed_s, "ceiling_bytes_per_s", r->ceiling_bytes_per_s,
+                          "ratio", r->ratio, "transport", "tcp", "seed", (json_int_t)c->seed,
+                          "failed_batches", (json_int_t)r->failed);
     if (o != NULL) {
         json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
         putchar('\n');
@@ -134,7 +136,8 @@ static int run_all(struct mkv_client *client, const struct bench_case *cases, in
     for (int i = 0; i < n; i++) {
         struct bench_row row;
         if (bench_run(client, &cases[i], server, &row) < 0) {
-            code = cli_worse(code, cli_fail(EXIT_UNREACHABLE, "the values to get could not be stored"));
+            code = cli_worse(code,
+                             cli_fail(EXIT_UNREACHABLE, "the values to get could not be stored"));
             continue;
         }
         progress_end(&progress);
@@ -191,7 +194,8 @@ int cmd_bench(int argc, const char **argv)
     struct bench_case cases[CASES_MAX];
     if (plan.batch < 1 || plan.batch > 100000 || plan.threads < 1 || plan.threads > 64 ||
         !(plan.seconds > 0 && plan.seconds <= 3600)) {
-        code = cli_fail(EXIT_USAGE, "--batch is 1 to 100000, --threads 1 to 64, --seconds up to 3600");
+        code = cli_fail(EXIT_USAGE,
+                        "--batch is 1 to 100000, --threads 1 to 64, --seconds up to 3600");
     } else {
         int n = make_cases(&plan, cases);
         code = n < 0 ? EXIT_USAGE : with_server(cases, n);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define BUFFER_MAX ((uint64_t)128 << 20)
-#define SEGMENT ((size_t)256 << 10)
+#define SEGMENT    ((size_t)256 << 10)
 
 struct side {
     int fd;
@@ -87,16 +87,14 @@ static void *server_side(void *arg)
 
 static int connect_pair(int pair[2])
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(address);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
     pair[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int r = -1;
     if (listener >= 0 && pair[0] >= 0 &&
         bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-        listen(listener, 1) == 0 &&
-        getsockname(listener, (struct sockaddr *)&address, &len) == 0 &&
+        listen(listener, 1) == 0 && getsockname(listener, (struct sockaddr *)&address, &len) == 0 &&
         connect(pair[0], (struct sockaddr *)&address, sizeof(address)) == 0) {
         pair[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         r = pair[1] < 0 ? -1 : 0;

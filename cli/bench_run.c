@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 
 #define SAMPLES_MAX ((size_t)1 << 20)
-#define KEY_BYTES 64
+#define KEY_BYTES   64
 
 struct runner {
     const struct bench_case *c;
@@ -202,8 +202,7 @@ int bench_run(struct mkv_client *client, const struct bench_case *c, pid_t serve
         row->bytes_per_s = row->keys_per_s * (double)moved;
         percentiles(runners, c->threads, row);
         row->ceiling_bytes_per_s += ceiling(c) / 2;
-        row->ratio =
-            row->ceiling_bytes_per_s > 0 ? row->bytes_per_s / row->ceiling_bytes_per_s : 0;
+        row->ratio = row->ceiling_bytes_per_s > 0 ? row->bytes_per_s / row->ceiling_bytes_per_s : 0;
     }
     for (unsigned i = 0; i < prepared; i++) {
         dispose(&runners[i]);

@@ -71,8 +71,8 @@ double bench_cpu_of(pid_t pid)
     text[n] = '\0';
     unsigned long user = 0, system = 0;
     char *after = strrchr(text, ')');
-    if (after == NULL ||
-        sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2) {
+    if (after == NULL || sscanf(after + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+                                &user, &system) != 2) {
         return 0;
     }
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);

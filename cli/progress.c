@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WIDTH 30
+#define WIDTH    30
 #define EVERY_NS 100000000u
 
 void progress_begin(struct progress *p, const char *what, uint64_t total)

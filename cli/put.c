@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define BATCH_KEYS 64u
+#define BATCH_KEYS  64u
 #define BATCH_BYTES ((size_t)64 << 20)
 
 static int replace;
@@ -97,8 +97,7 @@ static int send_items(struct mkv_batch *batch, struct item *items, uint32_t n)
         mkv_batch_wait(batch);
         for (uint32_t i = 0; i < n; i++) {
             report(&items[i], batch, i);
-            code = cli_worse(code,
-                             exit_of(mkv_batch_status(batch, i), mkv_batch_error(batch, i)));
+            code = cli_worse(code, exit_of(mkv_batch_status(batch, i), mkv_batch_error(batch, i)));
         }
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -146,8 +145,8 @@ static int put_directory(struct mkv_batch *batch, const char *dir)
         if (stat(path, &st) < 0 || !S_ISREG(st.st_mode)) {
             /* a directory or a device is no value */
         } else if (len < 0) {
-            code = cli_worse(code, cli_fail(EXIT_USAGE, "%s: the name is no key of 1 to 255 bytes",
-                                            path));
+            code = cli_worse(
+                code, cli_fail(EXIT_USAGE, "%s: the name is no key of 1 to 255 bytes", path));
         } else if (file_read(path, &items[have].data, &items[have].len) < 0) {
             code = cli_worse(code, EXIT_USAGE);
         } else {

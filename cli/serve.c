@@ -56,7 +56,8 @@ static int serve(const struct mkv__config *config)
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    mkv__log_init(&log, common.verbose ? MKV__LOG_DEBUG : mkv__config_choice(config, MKV_OPT_LOG_LEVEL),
+    mkv__log_init(&log,
+                  common.verbose ? MKV__LOG_DEBUG : mkv__config_choice(config, MKV_OPT_LOG_LEVEL),
                   NULL, NULL);
     int r = mkv__server_create(config, &log, &server, why, sizeof(why));
     r = r < 0 ? r : mkv__server_start(server, why, sizeof(why));

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 struct mkv__pin {
-    int cpu;     /* -1: none free, the thread stays on the allowed set */
-    int lock_fd; /* -1: none */
+    int cpu;       /* -1: none free, the thread stays on the allowed set */
+    int lock_fd;   /* -1: none */
     bool may_spin; /* more CPUs allowed than workers hold */
 };
 

@@ -51,10 +51,10 @@ struct mkv__deferred {
 
 struct mkv__log;
 struct mkv__worker_options {
-    const char *name;        /* of the thread, at most 15 bytes; copied */
-    const char *cpus;        /* CPU list ("0-3,8"); NULL: choose one that no other worker holds */
-    int numa_node;           /* -1: any */
-    struct mkv__log *log;    /* may be NULL */
+    const char *name;     /* of the thread, at most 15 bytes; copied */
+    const char *cpus;     /* CPU list ("0-3,8"); NULL: choose one that no other worker holds */
+    int numa_node;        /* -1: any */
+    struct mkv__log *log; /* may be NULL */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
     /* Called by the owner at a turn's end, before sleeping and after waking (for QSBR); or NULL */
@@ -81,7 +81,7 @@ int mkv__worker_turn(struct mkv__worker *worker, uint64_t max_wait_ns);
 
 uint64_t mkv__worker_now(const struct mkv__worker *worker); /* the time of this turn's start */
 bool mkv__worker_is_current(const struct mkv__worker *worker);
-int mkv__worker_cpu(const struct mkv__worker *worker);      /* pinned CPU, -1: a set */
+int mkv__worker_cpu(const struct mkv__worker *worker);       /* pinned CPU, -1: a set */
 bool mkv__worker_may_spin(const struct mkv__worker *worker); /* more allowed CPUs than workers */
 struct mkv__log *mkv__worker_log(const struct mkv__worker *worker);
 

@@ -76,7 +76,7 @@ struct mkv__message {
     uint8_t type; /* >= 32 */
     uint8_t cls;  /* enum mkv__class */
     uint16_t flags;
-    bool after_bulk;      /* reply: deliver after this request's bulk has landed */
+    bool after_bulk; /* reply: deliver after this request's bulk has landed */
     uint64_t request_id;
     uint32_t deadline_ms; /* left; 0: none */
     const uint8_t *body;

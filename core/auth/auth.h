@@ -23,7 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MKV_KEY_BYTES 32u
+#define MKV_KEY_BYTES     32u
 #define MKV_HANDSHAKE_MAX 1024u /* body of a handshake message, bytes */
 
 struct mkv__auth_key {

@@ -162,25 +162,27 @@ static const struct mkv__auth_key *find_key(const struct mkv__handshake *h, uint
     return NULL;
 }
 
-static int check_hello(struct mkv__handshake *h, int keyed, uint32_t key_id,
-                       const struct answer *a)
+static int check_hello(struct mkv__handshake *h, int keyed, uint32_t key_id, const struct answer *a)
 {
     char text[200];
     if (h->peer.version_high < h->ours.version_low || h->peer.version_low > h->ours.version_high) {
         bool old = h->peer.version_high < h->ours.version_low;
-        snprintf(text, sizeof(text),
-                 "no common version: the server speaks %u to %u, the client %u to %u; upgrade the %s",
-                 h->ours.version_low, h->ours.version_high, h->peer.version_low,
-                 h->peer.version_high, old ? "client" : "server");
+        snprintf(
+            text, sizeof(text),
+            "no common version: the server speaks %u to %u, the client %u to %u; upgrade the %s",
+            h->ours.version_low, h->ours.version_high, h->peer.version_low, h->peer.version_high,
+            old ? "client" : "server");
         return refuse(h, a, REFUSE_VERSION, -EPROTO, text);
     }
     if (h->keyed && !keyed) {
-        return refuse(h, a, REFUSE_NO_KEY, -EACCES,
-                      "the server has a key and the client has none: set MEMKV_AUTH_KEY at the client");
+        return refuse(
+            h, a, REFUSE_NO_KEY, -EACCES,
+            "the server has a key and the client has none: set MEMKV_AUTH_KEY at the client");
     }
     if (!h->keyed && keyed) {
-        return refuse(h, a, REFUSE_NO_KEY, -EACCES,
-                      "the client has a key and the server has none: set MEMKV_AUTH_KEY at the server");
+        return refuse(
+            h, a, REFUSE_NO_KEY, -EACCES,
+            "the client has a key and the server has none: set MEMKV_AUTH_KEY at the server");
     }
     h->key = h->keyed ? find_key(h, key_id) : NULL;
     if (h->keyed && h->key == NULL) {
@@ -232,14 +234,15 @@ static int take_welcome(struct mkv__handshake *h, const uint8_t *body, size_t le
     int keyed = get_hello(h, &c, &key_id);
     size_t greeting = len - mkv__left(&c);
     const uint8_t *theirs = mkv__take(&c, PROOF_BYTES);
-    if (keyed < 0 || theirs == NULL || mkv__left(&c) != 0 ||
-        h->peer.session != h->ours.session || h->peer.lane != h->ours.lane) {
+    if (keyed < 0 || theirs == NULL || mkv__left(&c) != 0 || h->peer.session != h->ours.session ||
+        h->peer.lane != h->ours.lane) {
         return refuse(h, a, 0, -EPROTO, "a malformed answer to the greeting");
     }
     if ((keyed == 1) != h->keyed) {
         return refuse(h, a, 0, -EACCES,
-                      h->keyed ? "the server has no key and this client has one"
-                               : "the server has a key and this client has none: set MEMKV_AUTH_KEY");
+                      h->keyed
+                          ? "the server has no key and this client has one"
+                          : "the server has a key and this client has none: set MEMKV_AUTH_KEY");
     }
     if (h->peer.version_low > h->ours.version_high || h->peer.version_high < h->ours.version_low) {
         return refuse(h, a, 0, -EPROTO, "no common version with the server");
@@ -275,7 +278,8 @@ static int take_prove(struct mkv__handshake *h, const uint8_t *body, size_t len,
         return r;
     }
     if (len != PROOF_BYTES || !mkv__same(sum, body, PROOF_BYTES)) {
-        return refuse(h, a, REFUSE_WRONG_KEY, -EACCES, "the client has another key than the server");
+        return refuse(h, a, REFUSE_WRONG_KEY, -EACCES,
+                      "the client has another key than the server");
     }
     mkv__digest_add(h->transcript, sum, PROOF_BYTES);
     h->state = DONE;

@@ -13,24 +13,24 @@
 
 #include <stdint.h>
 
-#define MKV_WIRE_MAGIC 0x31564b4du /* "MKV1" */
+#define MKV_WIRE_MAGIC   0x31564b4du /* "MKV1" */
 #define MKV_WIRE_VERSION 1
 #define MKV_HEADER_BYTES 64u
-#define MKV_MAC_BYTES 16u
-#define MKV_MESSAGE_MAX (512u << 10) /* body of a control message, bytes */
-#define MKV_DATA_MAX (256u << 10)    /* body of a DATA frame, bytes */
-#define MKV_REQUESTS_MAX 256u        /* outstanding per connection: slots */
-#define MKV_KEYS_MAX 4096u           /* per message */
+#define MKV_MAC_BYTES    16u
+#define MKV_MESSAGE_MAX  (512u << 10) /* body of a control message, bytes */
+#define MKV_DATA_MAX     (256u << 10) /* body of a DATA frame, bytes */
+#define MKV_REQUESTS_MAX 256u         /* outstanding per connection: slots */
+#define MKV_KEYS_MAX     4096u        /* per message */
 
 /* Types below 32 belong to the transports, from 32 on to router and server. */
 enum mkv__type {
     MKV_TYPE_HELLO = 1, /* handshake, see core/auth */
     MKV_TYPE_WELCOME,
     MKV_TYPE_PROVE,
-    MKV_TYPE_REFUSE,  /* body: status u8, text */
-    MKV_TYPE_DATA,    /* bulk bytes at aux of the exposure of request id */
-    MKV_TYPE_PULL,    /* server asks for bytes: n x {offset u64, length u64} */
-    MKV_TYPE_CANCEL,  /* the client withdrew the exposure of request id */
+    MKV_TYPE_REFUSE, /* body: status u8, text */
+    MKV_TYPE_DATA,   /* bulk bytes at aux of the exposure of request id */
+    MKV_TYPE_PULL,   /* server asks for bytes: n x {offset u64, length u64} */
+    MKV_TYPE_CANCEL, /* the client withdrew the exposure of request id */
     MKV_TYPE_PING,
     MKV_TYPE_PONG,
     MKV_TYPE_GET = 32,
@@ -44,7 +44,8 @@ enum mkv__type {
 };
 #define MKV_TYPE_REPLY_TO(type) ((type) + 32)
 
-#define MKV_FLAG_CRITICAL 0x8000u /* a receiver that does not know a flag of 0x4000..0x0100 refuses */
+#define MKV_FLAG_CRITICAL \
+    0x8000u /* a receiver that does not know a flag of 0x4000..0x0100 refuses */
 
 enum mkv__class { MKV_CLASS_URGENT, MKV_CLASS_BACKGROUND };
 

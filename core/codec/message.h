@@ -13,27 +13,27 @@
 
 enum mkv__wire_status {
     MKV_WIRE_HIT = 1,
-    MKV_WIRE_MISS,     /* also: stored under another length, which then is in length */
+    MKV_WIRE_MISS, /* also: stored under another length, which then is in length */
     MKV_WIRE_STORED,
     MKV_WIRE_KEPT,     /* same length is there; checksum tells whether the bytes differ */
     MKV_WIRE_CONFLICT, /* another length is there */
     MKV_WIRE_BUSY,     /* another request is writing this key */
     MKV_WIRE_FULL,
     MKV_WIRE_LATE,
-    MKV_WIRE_SKIPPED,  /* after the first miss of a PREFIX get */
-    MKV_WIRE_DAMAGED,  /* set: bytes did not match their checksum; nothing stored */
+    MKV_WIRE_SKIPPED, /* after the first miss of a PREFIX get */
+    MKV_WIRE_DAMAGED, /* set: bytes did not match their checksum; nothing stored */
     MKV_WIRE_DELETED,
     MKV_WIRE_DENIED,
-    MKV_WIRE_ERROR,    /* unsupported or malformed request: see text */
+    MKV_WIRE_ERROR, /* unsupported or malformed request: see text */
 };
 
 enum { /* request flags (u32 in the body) */
-    MKV_REQ_PREFIX = 1u << 0,
-    MKV_REQ_LEASE = 1u << 1,
-    MKV_REQ_WANT_LEN = 1u << 2,
-    MKV_REQ_REPLACE = 1u << 3,
-    MKV_REQ_ATOMIC = 1u << 4,   /* all or nothing; answer: not supported yet */
-    MKV_REQ_SEGMENTS = 1u << 5, /* a segment table follows; tcp sends none */
+       MKV_REQ_PREFIX = 1u << 0,
+       MKV_REQ_LEASE = 1u << 1,
+       MKV_REQ_WANT_LEN = 1u << 2,
+       MKV_REQ_REPLACE = 1u << 3,
+       MKV_REQ_ATOMIC = 1u << 4,   /* all or nothing; answer: not supported yet */
+       MKV_REQ_SEGMENTS = 1u << 5, /* a segment table follows; tcp sends none */
 };
 enum { MKV_ANSWER_HOT = 1u << 0, MKV_ANSWER_TIER = 1u << 1, MKV_ANSWER_LEASED = 1u << 2 };
 
@@ -41,9 +41,9 @@ enum { MKV_ANSWER_HOT = 1u << 0, MKV_ANSWER_TIER = 1u << 1, MKV_ANSWER_LEASED = 
 struct mkv__wire_key {
     const uint8_t *key;
     uint8_t key_len;
-    uint32_t position;  /* in the caller's batch; increasing */
-    uint64_t length;    /* get, set: bytes of the value */
-    uint64_t checksum;  /* set */
+    uint32_t position;   /* in the caller's batch; increasing */
+    uint64_t length;     /* get, set: bytes of the value */
+    uint64_t checksum;   /* set */
     uint64_t raw_length; /* set; equals length with encoding 0 */
 };
 
@@ -52,10 +52,10 @@ struct mkv__request {
     uint32_t flags;
     const uint8_t *namespace_;
     uint8_t namespace_len;
-    uint64_t parent;  /* hash of the key before the first; 0: unknown */
-    uint32_t depth;   /* of the first key in its prefix; 0: unknown */
-    uint16_t encoding; /* set; 0: raw */
-    uint32_t ttl_ms;   /* set; 0: the server's */
+    uint64_t parent;                  /* hash of the key before the first; 0: unknown */
+    uint32_t depth;                   /* of the first key in its prefix; 0: unknown */
+    uint16_t encoding;                /* set; 0: raw */
+    uint32_t ttl_ms;                  /* set; 0: the server's */
     uint64_t range_offset, range_len; /* get; range_len 0: the whole value */
     uint32_t n_keys;
     struct mkv__wire_key *keys;

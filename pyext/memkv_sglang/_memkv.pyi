@@ -23,32 +23,63 @@ class Client:
         options: Optional[Dict[str, Any]] = None,
     ) -> None: ...
     def get(
-        self, keys: Sequence[Key], values: Sequence[Value], *,
-        timeout: Optional[float] = None, namespace: Optional[Key] = None,
+        self,
+        keys: Sequence[Key],
+        values: Sequence[Value],
+        *,
+        timeout: Optional[float] = None,
+        namespace: Optional[Key] = None,
     ) -> List[bool]: ...
     def set(
-        self, keys: Sequence[Key], values: Sequence[Value], *,
-        timeout: Optional[float] = None, replace: bool = False, namespace: Optional[Key] = None,
+        self,
+        keys: Sequence[Key],
+        values: Sequence[Value],
+        *,
+        timeout: Optional[float] = None,
+        replace: bool = False,
+        namespace: Optional[Key] = None,
     ) -> List[bool]: ...
     def exists(
-        self, keys: Sequence[Key], *,
-        timeout: Optional[float] = None, namespace: Optional[Key] = None,
+        self,
+        keys: Sequence[Key],
+        *,
+        timeout: Optional[float] = None,
+        namespace: Optional[Key] = None,
     ) -> List[Optional[bool]]: ...
     def exists_prefix(
-        self, keys: Sequence[Key], *,
-        timeout: Optional[float] = None, namespace: Optional[Key] = None,
+        self,
+        keys: Sequence[Key],
+        *,
+        timeout: Optional[float] = None,
+        namespace: Optional[Key] = None,
     ) -> int: ...
     def get_pages(
-        self, keys: Sequence[Key], addresses: Any, sizes: Any, parts: int, *,
-        timeout: Optional[float] = None, namespace: Optional[Key] = None,
+        self,
+        keys: Sequence[Key],
+        addresses: Any,
+        sizes: Any,
+        parts: int,
+        *,
+        timeout: Optional[float] = None,
+        namespace: Optional[Key] = None,
     ) -> List[bool]: ...
     def set_pages(
-        self, keys: Sequence[Key], addresses: Any, sizes: Any, parts: int, *,
-        timeout: Optional[float] = None, namespace: Optional[Key] = None,
+        self,
+        keys: Sequence[Key],
+        addresses: Any,
+        sizes: Any,
+        parts: int,
+        *,
+        timeout: Optional[float] = None,
+        namespace: Optional[Key] = None,
     ) -> List[bool]: ...
     def get_value(
-        self, key: Key, *, max_length: int = ...,
-        timeout: Optional[float] = None, namespace: Optional[Key] = None,
+        self,
+        key: Key,
+        *,
+        max_length: int = ...,
+        timeout: Optional[float] = None,
+        namespace: Optional[Key] = None,
     ) -> Optional[bytes]: ...
     def register(self, address: int, length: int) -> int: ...
     def unregister(self, handle: int) -> None: ...

@@ -53,5 +53,7 @@ def split(extra: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
         else:
             near = difflib.get_close_matches(str(name), [*CLIENT_KEYS, *sorted(OWN_KEYS)], 1)
             hint = '; did you mean "%s"?' % near[0] if near else ""
-            logger.warning("extra config: unknown option %s%s%s", "memkv." if inside else "", name, hint)
+            logger.warning(
+                "extra config: unknown option %s%s%s", "memkv." if inside else "", name, hint
+            )
     return own, client

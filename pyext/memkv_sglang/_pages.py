@@ -22,8 +22,17 @@ def describe(pool: Any) -> Dict[str, Any]:
         "real_dtype": str(getattr(device, "dtype", None) or getattr(info, "dtype", None)),
         "size_per_token": getattr(pool, "size_per_token", None),
     }
-    for name in ("layer_num", "start_layer", "end_layer", "head_num", "head_dim", "v_head_dim",
-                 "kv_lora_rank", "qk_rope_head_dim", "kv_cache_dim"):
+    for name in (
+        "layer_num",
+        "start_layer",
+        "end_layer",
+        "head_num",
+        "head_dim",
+        "v_head_dim",
+        "kv_lora_rank",
+        "qk_rope_head_dim",
+        "kv_cache_dim",
+    ):
         value = getattr(pool, name, None)
         if isinstance(value, (int, str)):
             out[name] = value

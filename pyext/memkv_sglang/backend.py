@@ -5,6 +5,7 @@ storage threads for good in many versions, so they are counted, logged (at most 
 seconds) and answered as a miss or False of the right shape and length.
 """
 
+import functools
 import logging
 import threading
 import time
@@ -18,8 +19,7 @@ except ImportError as e:
         "(memkv_sglang.Client works without)"
     ) from e
 
-from . import ClosedError, Client, __version__
-from . import _fingerprint, _options, _pages
+from . import Client, ClosedError, __version__, _fingerprint, _options, _pages
 
 logger = logging.getLogger("memkv_sglang")
 
@@ -63,7 +63,9 @@ class MemKVHiCacheStorage(HiCacheStorage):
             return otherwise
         except Exception as e:  # noqa: BLE001
             self._faults += 1
-            self._once_in_a_while(what, "%s failed and counts as a miss: %s: %s", what, type(e).__name__, e)
+            self._once_in_a_while(
+                what, "%s failed and counts as a miss: %s: %s", what, type(e).__name__, e
+            )
             return otherwise
 
     def _once_in_a_while(self, topic: str, text: str, *args: Any) -> None:
@@ -113,8 +115,14 @@ class MemKVHiCacheStorage(HiCacheStorage):
         logger.info(
             "memkv %s: page of %d tokens, %d bytes an object, zero copy %s, prefetch from %d tokens, "
             "transport tcp, %d server%s, namespace %s%s",
-            __version__, page, size, "on" if zero_copy else "off", max(threshold, page), servers,
-            "" if servers == 1 else "s", self._fingerprint.current().decode()[-12:],
+            __version__,
+            page,
+            size,
+            "on" if zero_copy else "off",
+            max(threshold, page),
+            servers,
+            "" if servers == 1 else "s",
+            self._fingerprint.current().decode()[-12:],
             "; better: " + "; ".join(advice) if advice else "",
         )
 
@@ -139,7 +147,9 @@ class MemKVHiCacheStorage(HiCacheStorage):
         return self._guard("batch_exists", lambda: self._exists(keys), 0)
 
     def _exists(self, keys: List[str]) -> int:
-        return self._client.exists_prefix(keys, namespace=self._fingerprint.current()) if keys else 0
+        return (
+            self._client.exists_prefix(keys, namespace=self._fingerprint.current()) if keys else 0
+        )
 
     def _locate(self, keys: List[str], host_indices: Any) -> Any:
         if self._pages is None:
@@ -149,22 +159,32 @@ class MemKVHiCacheStorage(HiCacheStorage):
             raise ValueError("pages without addresses, or indices that do not fit the keys")
         return found
 
-    def batch_get_v1(self, keys: List[str], host_indices: Any, extra_info: Any = None, **_: Any) -> List[bool]:
+    def batch_get_v1(
+        self, keys: List[str], host_indices: Any, extra_info: Any = None, **_: Any
+    ) -> List[bool]:
         """Fetch pages straight into the host pool; one bool per key."""
-        return self._guard("batch_get_v1", lambda: self._get_pages(keys, host_indices), [False] * len(keys))
+        return self._guard(
+            "batch_get_v1", lambda: self._get_pages(keys, host_indices), [False] * len(keys)
+        )
 
     def _get_pages(self, keys: List[str], host_indices: Any) -> List[bool]:
         if not keys:
             return []
         addresses, sizes, parts = self._locate(keys, host_indices)
         start = time.perf_counter()
-        done = self._client.get_pages(keys, addresses, sizes, parts, namespace=self._fingerprint.current())
+        done = self._client.get_pages(
+            keys, addresses, sizes, parts, namespace=self._fingerprint.current()
+        )
         self._stats.prefetched(sum(done), sum(sizes) // len(keys), time.perf_counter() - start)
         return done
 
-    def batch_set_v1(self, keys: List[str], host_indices: Any, extra_info: Any = None, **_: Any) -> List[bool]:
+    def batch_set_v1(
+        self, keys: List[str], host_indices: Any, extra_info: Any = None, **_: Any
+    ) -> List[bool]:
         """Store pages straight from the host pool; one bool per key. True: it is there now."""
-        return self._guard("batch_set_v1", lambda: self._set_pages(keys, host_indices), [False] * len(keys))
+        return self._guard(
+            "batch_set_v1", lambda: self._set_pages(keys, host_indices), [False] * len(keys)
+        )
 
     def _set_pages(self, keys: List[str], host_indices: Any) -> List[bool]:
         if not keys:
@@ -178,7 +198,10 @@ class MemKVHiCacheStorage(HiCacheStorage):
             again = [i for i, ok in enumerate(done) if not ok]
             pick = [i * parts + j for i in again for j in range(parts)]
             second = self._client.set_pages(
-                [keys[i] for i in again], [addresses[i] for i in pick], [sizes[i] for i in pick], parts,
+                [keys[i] for i in again],
+                [addresses[i] for i in pick],
+                [sizes[i] for i in pick],
+                parts,
                 namespace=namespace,
             )
             for i, ok in zip(again, second):
@@ -188,7 +211,9 @@ class MemKVHiCacheStorage(HiCacheStorage):
 
     # Named pools ----------------------------------------------------------------------------
 
-    def batch_exists_v2(self, keys: List[str], pool_transfers: Any = None, extra_info: Any = None, **_: Any) -> Any:
+    def batch_exists_v2(
+        self, keys: List[str], pool_transfers: Any = None, extra_info: Any = None, **_: Any
+    ) -> Any:
         """KV's leading run; with side pools asked for, nothing is usable."""
         from sglang.srt.mem_cache import hicache_storage
 
@@ -204,22 +229,27 @@ class MemKVHiCacheStorage(HiCacheStorage):
             result.restorable_prefix_pages = list(range(1, usable + 1))
         return result
 
-    def _v2(self, what: str, transfers: Any, pages: Callable[[List[str], Any], List[bool]]) -> Dict[Any, List[bool]]:
+    def _v2(
+        self, what: str, transfers: Any, pages: Callable[[List[str], Any], List[bool]]
+    ) -> Dict[Any, List[bool]]:
         out: Dict[Any, List[bool]] = {}
         for t in transfers or []:
             keys = list(t.keys or [])
             out[t.name] = [False] * len(keys)
             if _name(t.name) == KV and keys and t.host_indices is not None:
-                out[t.name] = self._guard(
-                    what, lambda k=keys, i=t.host_indices: pages(k, i), [False] * len(keys)  # type: ignore[misc]
-                )
+                work = functools.partial(pages, keys, t.host_indices)
+                out[t.name] = self._guard(what, work, [False] * len(keys))
         return out
 
-    def batch_get_v2(self, transfers: Any, extra_info: Any = None, **_: Any) -> Dict[Any, List[bool]]:
+    def batch_get_v2(
+        self, transfers: Any, extra_info: Any = None, **_: Any
+    ) -> Dict[Any, List[bool]]:
         """One list of bools per transfer."""
         return self._v2("batch_get_v2", transfers, self._get_pages)
 
-    def batch_set_v2(self, transfers: Any, extra_info: Any = None, **_: Any) -> Dict[Any, List[bool]]:
+    def batch_set_v2(
+        self, transfers: Any, extra_info: Any = None, **_: Any
+    ) -> Dict[Any, List[bool]]:
         """One list of bools per transfer."""
         return self._v2("batch_set_v2", transfers, self._set_pages)
 
@@ -227,9 +257,13 @@ class MemKVHiCacheStorage(HiCacheStorage):
 
     def get(self, key: str, target_location: Any = None, target_sizes: Any = None) -> Any:
         """The target filled (a tensor), or a new uint8 tensor; None is a miss."""
-        return self._guard("get", lambda: self._get_many([key], [target_location], [target_sizes])[0], None)
+        return self._guard(
+            "get", lambda: self._get_many([key], [target_location], [target_sizes])[0], None
+        )
 
-    def batch_get(self, keys: List[str], target_locations: Any = None, target_sizes: Any = None) -> Any:
+    def batch_get(
+        self, keys: List[str], target_locations: Any = None, target_sizes: Any = None
+    ) -> Any:
         """A tensor or None per key."""
         none = [None] * len(keys)
         return self._guard(
@@ -250,7 +284,11 @@ class MemKVHiCacheStorage(HiCacheStorage):
             if target is None:
                 data = self._client.get_value(keys[i], namespace=namespace)
                 if data is not None:
-                    out[i] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+                    out[i] = (
+                        torch.frombuffer(bytearray(data), dtype=torch.uint8)
+                        if data
+                        else torch.empty(0, dtype=torch.uint8)
+                    )
                 continue
             if isinstance(target, torch.Tensor):
                 length = target.numel() * target.element_size()
@@ -264,7 +302,9 @@ class MemKVHiCacheStorage(HiCacheStorage):
                 values.append((int(target), int(size)))
                 into.append((target, None))
             asked.append(i)
-        done = self._client.get([keys[i] for i in asked], values, namespace=namespace) if asked else []
+        done = (
+            self._client.get([keys[i] for i in asked], values, namespace=namespace) if asked else []
+        )
         for i, ok, (target, staging) in zip(asked, done, into):
             if ok:
                 if staging is not None:
@@ -272,18 +312,28 @@ class MemKVHiCacheStorage(HiCacheStorage):
                 out[i] = target
         return out
 
-    def set(self, key: str, value: Any = None, target_location: Any = None, target_sizes: Any = None) -> bool:
+    def set(
+        self, key: str, value: Any = None, target_location: Any = None, target_sizes: Any = None
+    ) -> bool:
         """Store a tensor, or bytes at an address. True: it is there now."""
-        return self._guard("set", lambda: self._set_many([key], [value], [target_location], [target_sizes]), False)
+        return self._guard(
+            "set", lambda: self._set_many([key], [value], [target_location], [target_sizes]), False
+        )
 
     def batch_set(
-        self, keys: List[str], values: Any = None, target_locations: Any = None, target_sizes: Any = None
+        self,
+        keys: List[str],
+        values: Any = None,
+        target_locations: Any = None,
+        target_sizes: Any = None,
     ) -> bool:
         """Store all; one answer for all of them."""
         none = [None] * len(keys)
         return self._guard(
             "batch_set",
-            lambda: self._set_many(keys, values or none, target_locations or none, target_sizes or none),
+            lambda: self._set_many(
+                keys, values or none, target_locations or none, target_sizes or none
+            ),
             False,
         )
 
@@ -313,7 +363,9 @@ class MemKVHiCacheStorage(HiCacheStorage):
         """Delete nothing: what is kept is the servers' decision, and others use it."""
         if "clear" not in self._said:
             self._said["clear"] = time.monotonic()
-            logger.info("clear: nothing is deleted; retention is the servers', and other engines share pages")
+            logger.info(
+                "clear: nothing is deleted; retention is the servers', and other engines share pages"
+            )
 
     def get_stats(self) -> Any:
         """sglang's StorageMetrics since the last call, or None."""

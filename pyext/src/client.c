@@ -12,14 +12,13 @@
 #define SPARE_BATCHES 8
 
 struct client {
-    PyObject_HEAD
-    struct mkv_client *client;
-    PyObject *module; /* keeps the log ring */
+    PyObject_HEAD struct mkv_client *client;
+    PyObject *module;  /* keeps the log ring */
     PyObject *regions; /* dict: handle -> address of a struct mkv_region, as int */
     pthread_mutex_t mutex;
     pthread_cond_t idle;
-    unsigned calls; /* in progress, under mutex */
-    bool closing;   /* under mutex */
+    unsigned calls;                         /* in progress, under mutex */
+    bool closing;                           /* under mutex */
     struct mkv_batch *spare[SPARE_BATCHES]; /* under mutex */
     unsigned n_spare;
     unsigned long long next_region;
@@ -122,12 +121,13 @@ static int client_open(struct client *self, PyObject *servers, const char *confi
             .log_arg = state->log,
         };
         log_ring_after_fork(state->log);
-        Py_BEGIN_ALLOW_THREADS
-        r = mkv_client_open(&options, &self->client, &error);
-        Py_END_ALLOW_THREADS
-        if (r == -EINVAL) {
+        Py_BEGIN_ALLOW_THREADS r = mkv_client_open(&options, &self->client, &error);
+        Py_END_ALLOW_THREADS if (r == -EINVAL)
+        {
             PyErr_SetString(state->config_error, error.text);
-        } else if (r < 0) {
+        }
+        else if (r < 0)
+        {
             raise_errno(state, r, error.text);
         }
     }
@@ -231,8 +231,7 @@ static int close_regions(struct client *self)
 static void client_shut(struct client *self)
 {
     struct mkv_client *client;
-    Py_BEGIN_ALLOW_THREADS
-    pthread_mutex_lock(&self->mutex);
+    Py_BEGIN_ALLOW_THREADS pthread_mutex_lock(&self->mutex);
     bool first = !self->closing;
     self->closing = true;
     while (self->calls > 0) {
@@ -243,15 +242,13 @@ static void client_shut(struct client *self)
         mkv_batch_destroy(&self->spare[--self->n_spare]);
     }
     pthread_mutex_unlock(&self->mutex);
-    Py_END_ALLOW_THREADS
-    if (client == NULL) {
+    Py_END_ALLOW_THREADS if (client == NULL)
+    {
         return;
     }
     close_regions(self);
-    Py_BEGIN_ALLOW_THREADS
-    mkv_client_close(&client);
-    Py_END_ALLOW_THREADS
-    self->client = NULL;
+    Py_BEGIN_ALLOW_THREADS mkv_client_close(&client);
+    Py_END_ALLOW_THREADS self->client = NULL;
 }
 
 static void client_dealloc(struct client *self)
@@ -283,7 +280,7 @@ static int client_traverse(struct client *self, visitproc visit, void *arg)
 struct how {
     enum mkv_op op;
     uint32_t flags;
-    PyObject *timeout;   /* None or seconds */
+    PyObject *timeout;    /* None or seconds */
     PyObject *namespace_; /* None, str or bytes */
 };
 
@@ -335,13 +332,12 @@ static int begin(struct client *self, struct mkv_batch *batch, const struct how 
 static int run(struct client *self, struct mkv_batch *batch)
 {
     int r;
-    Py_BEGIN_ALLOW_THREADS
-    r = mkv_batch_submit(batch);
+    Py_BEGIN_ALLOW_THREADS r = mkv_batch_submit(batch);
     if (r >= 0) {
         mkv_batch_wait(batch);
     }
-    Py_END_ALLOW_THREADS
-    if (r < 0) {
+    Py_END_ALLOW_THREADS if (r < 0)
+    {
         raise_errno(client_state(self), r, NULL);
         return -1;
     }
@@ -350,8 +346,7 @@ static int run(struct client *self, struct mkv_batch *batch)
 
 static bool good(enum mkv_status status)
 {
-    return status == MKV_HIT || status == MKV_STORED || status == MKV_KEPT ||
-           status == MKV_DELETED;
+    return status == MKV_HIT || status == MKV_STORED || status == MKV_KEPT || status == MKV_DELETED;
 }
 
 static PyObject *answers(const struct mkv_batch *batch, bool three_valued)
@@ -360,9 +355,9 @@ static PyObject *answers(const struct mkv_batch *batch, bool three_valued)
     PyObject *list = PyList_New((Py_ssize_t)n);
     for (uint32_t i = 0; list != NULL && i < n; i++) {
         enum mkv_status status = mkv_batch_status(batch, i);
-        PyObject *item = good(status)                                    ? Py_True
-                         : three_valued && status != MKV_MISS            ? Py_None
-                                                                         : Py_False;
+        PyObject *item = good(status)                         ? Py_True
+                         : three_valued && status != MKV_MISS ? Py_None
+                                                              : Py_False;
         PyList_SetItem(list, (Py_ssize_t)i, Py_NewRef(item));
     }
     return list;
@@ -441,8 +436,7 @@ static PyObject *client_set(struct client *self, PyObject *args, PyObject *kwarg
     return do_batch(self, &how, keys, values, EACH);
 }
 
-static PyObject *exists_as(struct client *self, PyObject *args, PyObject *kwargs,
-                           enum shape shape)
+static PyObject *exists_as(struct client *self, PyObject *args, PyObject *kwargs, enum shape shape)
 {
     static char *names[] = {"keys", "timeout", "namespace", NULL};
     struct how how = {.op = MKV_OP_EXISTS, .flags = shape == PREFIX ? MKV_PREFIX : 0};
@@ -510,9 +504,10 @@ static PyObject *run_pages(struct client *self, const struct how *how, PyObject 
     Py_ssize_t n = PyList_Size(keys);
     if (parts < 1 || parts > (Py_ssize_t)MKV_SEGMENTS_MAX || flat->n_addresses != n * parts ||
         flat->n_sizes != n * parts) {
-        return PyErr_Format(PyExc_ValueError,
-                            "%zd keys of %zd parts need as many addresses and sizes; got %zd and %zd",
-                            n, parts, flat->n_addresses, flat->n_sizes);
+        return PyErr_Format(
+            PyExc_ValueError,
+            "%zd keys of %zd parts need as many addresses and sizes; got %zd and %zd", n, parts,
+            flat->n_addresses, flat->n_sizes);
     }
     struct mkv_batch *batch = call_begin(self);
     if (batch == NULL) {
@@ -534,8 +529,7 @@ static PyObject *pages_as(struct client *self, PyObject *args, PyObject *kwargs,
     PyObject *keys_object, *addresses, *sizes;
     Py_ssize_t parts;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOn|$OO:pages", names, &keys_object,
-                                     &addresses, &sizes, &parts, &how.timeout,
-                                     &how.namespace_)) {
+                                     &addresses, &sizes, &parts, &how.timeout, &how.namespace_)) {
         return NULL;
     }
     struct flat flat = {0};
@@ -611,9 +605,7 @@ static PyObject *client_get_value(struct client *self, PyObject *args, PyObject 
         r = PyByteArray_Resize(value, (Py_ssize_t)length) < 0 ? -1 : 0;
     }
     call_end(self, batch);
-    PyObject *result = r > 0    ? PyBytes_FromObject(value)
-                       : r == 0 ? Py_NewRef(Py_None)
-                                : NULL;
+    PyObject *result = r > 0 ? PyBytes_FromObject(value) : r == 0 ? Py_NewRef(Py_None) : NULL;
     Py_XDECREF(value);
     return result;
 }
@@ -631,10 +623,10 @@ static PyObject *client_register(struct client *self, PyObject *args)
     }
     struct mkv_region *region = NULL;
     int r;
-    Py_BEGIN_ALLOW_THREADS
-    r = mkv_region_open(self->client, (void *)(uintptr_t)addr, (size_t)len, NULL, &region);
-    Py_END_ALLOW_THREADS
-    if (r < 0) {
+    Py_BEGIN_ALLOW_THREADS r = mkv_region_open(self->client, (void *)(uintptr_t)addr, (size_t)len,
+                                               NULL, &region);
+    Py_END_ALLOW_THREADS if (r < 0)
+    {
         return raise_errno(client_state(self), r, NULL);
     }
     PyObject *handle = PyLong_FromUnsignedLongLong(self->next_region++);
@@ -742,7 +734,7 @@ static PyObject *client_namespace(struct client *self, void *closure)
     return PyBytes_FromStringAndSize(name, (Py_ssize_t)len);
 }
 
-#define KEYWORDS (METH_VARARGS | METH_KEYWORDS)
+#define KEYWORDS  (METH_VARARGS | METH_KEYWORDS)
 #define METHOD(f) (PyCFunction)(void (*)(void))(f)
 static PyMethodDef client_methods[] = {
     {"get", METHOD(client_get), KEYWORDS,
@@ -768,7 +760,8 @@ static PyMethodDef client_methods[] = {
     {"unregister", METHOD(client_unregister), METH_O, "unregister(handle)"},
     {"set_servers", METHOD(client_set_servers), METH_VARARGS, "set_servers(servers)"},
     {"stats", METHOD(client_stats), METH_NOARGS, "stats() -> dict of counters"},
-    {"close", METHOD(client_close), METH_NOARGS, "close(): waits for calls in progress; idempotent"},
+    {"close", METHOD(client_close), METH_NOARGS,
+     "close(): waits for calls in progress; idempotent"},
     {"__enter__", METHOD(client_enter), METH_NOARGS, NULL},
     {"__exit__", METHOD(client_exit), METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -2,8 +2,7 @@
 
 #include <errno.h>
 
-static int add(PyObject *module, const char *name, const char *doc, PyObject *bases,
-               PyObject **out)
+static int add(PyObject *module, const char *name, const char *doc, PyObject *bases, PyObject **out)
 {
     char qualified[64];
     PyOS_snprintf(qualified, sizeof(qualified), "memkv_sglang.%s", name);

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINES 256
+#define LINES      256
 #define LINE_BYTES 512
 
 struct line {
@@ -106,8 +106,8 @@ static PyObject *lines_to_list(const struct line *lines, unsigned n, unsigned lo
     for (unsigned i = 0; list != NULL && i < n + (dropped > 0); i++) {
         PyObject *item;
         if (i < n) {
-            PyObject *text =
-                PyUnicode_DecodeUTF8(lines[i].text, (Py_ssize_t)lines[i].len, "replace");
+            PyObject *text = PyUnicode_DecodeUTF8(lines[i].text, (Py_ssize_t)lines[i].len,
+                                                  "replace");
             item = text == NULL ? NULL : Py_BuildValue("(iN)", lines[i].level, text);
         } else {
             item = Py_BuildValue("(iN)", (int)MKV_LOG_WARNING,
@@ -129,8 +129,7 @@ PyObject *log_ring_take(struct log_ring *ring, double timeout_s)
     }
     unsigned n = 0;
     unsigned long dropped;
-    Py_BEGIN_ALLOW_THREADS
-    pthread_mutex_lock(&ring->mutex);
+    Py_BEGIN_ALLOW_THREADS pthread_mutex_lock(&ring->mutex);
     wait_filled(ring, timeout_s);
     for (; n < ring->count; n++) {
         copy[n] = ring->lines[(ring->first + n) % LINES];
@@ -140,8 +139,7 @@ PyObject *log_ring_take(struct log_ring *ring, double timeout_s)
     dropped = ring->dropped;
     ring->dropped = 0;
     pthread_mutex_unlock(&ring->mutex);
-    Py_END_ALLOW_THREADS
-    PyObject *list = lines_to_list(copy, n, dropped);
+    Py_END_ALLOW_THREADS PyObject *list = lines_to_list(copy, n, dropped);
     free(copy);
     return list;
 }

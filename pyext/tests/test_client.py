@@ -10,9 +10,8 @@ import sys
 import threading
 import time
 
-import pytest
-
 import memkv_sglang
+import pytest
 from memkv_sglang import Client
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,9 +19,7 @@ MEMKV = os.environ.get("MEMKV_COMMAND", str(ROOT / "out" / "bin" / "memkv"))
 
 
 def start(*args):
-    p = subprocess.Popen(
-        [MEMKV, "serve", "--listen", "127.0.0.1:0", *args], stdout=subprocess.PIPE
-    )
+    p = subprocess.Popen([MEMKV, "serve", "--listen", "127.0.0.1:0", *args], stdout=subprocess.PIPE)
     return p, p.stdout.readline().decode().split()[1]
 
 

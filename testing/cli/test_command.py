@@ -177,7 +177,9 @@ def test_doctor(server):
     out = memkv("doctor", "-s", server.address, env={"MEMKV_GET_TIMEOUT": "1500ms"})
     text = out.stdout.decode()
     assert out.returncode == 0, text + out.stderr.decode()
-    assert server.address in text and "MEMKV_GET_TIMEOUT" in text and "1500" in text.replace(".", "")
+    assert (
+        server.address in text and "MEMKV_GET_TIMEOUT" in text and "1500" in text.replace(".", "")
+    )
     secret = "ab" * 32
     out = memkv("doctor", "-s", server.address, env={"MEMKV_AUTH_KEY": secret})
     assert secret.encode() not in out.stdout + out.stderr
@@ -208,8 +210,17 @@ def test_interrupted_get_leaves_nothing(server, tmp_path):
 
 def test_bench_prints_its_ceiling():
     out = memkv(
-        "bench", "--op", "get,set,exists", "--size", "64K", "--batch", "16", "--seconds", "0.3",
-        "--json", timeout=120,
+        "bench",
+        "--op",
+        "get,set,exists",
+        "--size",
+        "64K",
+        "--batch",
+        "16",
+        "--seconds",
+        "0.3",
+        "--json",
+        timeout=120,
     )
     assert out.returncode == 0, out.stderr
     rows = [json.loads(line) for line in out.stdout.splitlines()]

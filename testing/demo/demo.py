@@ -37,7 +37,10 @@ def storage_tokens(answer):
 
 def same(a, b):
     check("same tokens", a["output_ids"] == b["output_ids"])
-    check("same log-probabilities", all(abs(x - y) < 1e-4 for x, y in zip(a["logprobs"], b["logprobs"])))
+    check(
+        "same log-probabilities",
+        all(abs(x - y) < 1e-4 for x, y in zip(a["logprobs"], b["logprobs"])),
+    )
 
 
 def two_engines(model, servers, page_size, bar):
@@ -92,7 +95,10 @@ def controller(servers, zero_copy):
 def ceilings():
     """The raw sockets of this machine now, bytes a second, up and down."""
     command = [lives.MEMKV, "bench", "--op", "get,set", "--size", "2M", "--seconds", "1", "--json"]
-    rows = [json.loads(r) for r in subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()]
+    rows = [
+        json.loads(r)
+        for r in subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.splitlines()
+    ]
     by = {r["op"]: r["ceiling_bytes_per_s"] for r in rows}
     return by["set"], by["get"]
 
@@ -104,7 +110,11 @@ def main():
     model = lives.make_model(pathlib.Path(folder) / "model")
     bar.update()
     small = [lives.Server(), lives.Server()]
-    facts = [two_engines(model, small, 64, bar), two_engines(model, small, None, bar), killed_server(model, small, bar)]
+    facts = [
+        two_engines(model, small, 64, bar),
+        two_engines(model, small, None, bar),
+        killed_server(model, small, bar),
+    ]
     for s in small:
         s.stop()
     large = [lives.Server("1G"), lives.Server("1G")]
@@ -124,12 +134,36 @@ def main():
     for name, text in facts:
         print("%-22s%s" % (name, text))
     print()
-    print("%-12s%8s%10s%12s%12s%8s%14s%14s%8s" % (
-        "controller", "pages", "MiB", "up GB/s", "ceiling", "ratio", "down GB/s", "ceiling", "ratio"))
+    print(
+        "%-12s%8s%10s%12s%12s%8s%14s%14s%8s"
+        % (
+            "controller",
+            "pages",
+            "MiB",
+            "up GB/s",
+            "ceiling",
+            "ratio",
+            "down GB/s",
+            "ceiling",
+            "ratio",
+        )
+    )
     for name, r in (("zero copy", zero), ("plain", plain)):
         u, d = r["bytes"] / r["up_s"], r["bytes"] / r["down_s"]
-        print("%-12s%8d%10d%12.2f%12.2f%8.2f%14.2f%14.2f%8.2f" % (
-            name, r["pages"], r["bytes"] >> 20, u / 1e9, up / 1e9, u / up, d / 1e9, down / 1e9, d / down))
+        print(
+            "%-12s%8d%10d%12.2f%12.2f%8.2f%14.2f%14.2f%8.2f"
+            % (
+                name,
+                r["pages"],
+                r["bytes"] >> 20,
+                u / 1e9,
+                up / 1e9,
+                u / up,
+                d / 1e9,
+                down / 1e9,
+                d / down,
+            )
+        )
     print("\nall bytes compared equal; %.0f s" % (time.monotonic() - started))
 
 

@@ -53,10 +53,19 @@ def make_model(where, seed=0):
 class Engine:
     """One engine process that answers one prompt and ends."""
 
-    def __init__(self, model, servers, tokens=300, seed=7, page_size=None, layout="page_first", extra=None):
+    def __init__(
+        self, model, servers, tokens=300, seed=7, page_size=None, layout="page_first", extra=None
+    ):
         self.folder = tempfile.mkdtemp(prefix="memkv-engine-")
         config = "none" if servers is None else json.dumps({**THREE_KEYS, **(extra or {})})
-        command = [sys.executable, str(HERE / "engine" / "one_life.py"), model, config, str(tokens), str(seed)]
+        command = [
+            sys.executable,
+            str(HERE / "engine" / "one_life.py"),
+            model,
+            config,
+            str(tokens),
+            str(seed),
+        ]
         command += ["--layout", layout, "--result", self.folder + "/result"]
         command += ["--page-size", str(page_size)] if page_size else []
         env = {
@@ -68,7 +77,9 @@ class Engine:
         }
         self.log = self.folder + "/log"
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
 
     def result(self, timeout=240):
         """What it answered."""

@@ -2,9 +2,8 @@
 
 import os
 
-import pytest
-
 import lives
+import pytest
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ int mkv__tcp_address_split(const char *address, char host[256], char port[8])
     }
     memcpy(host, address, len);
     host[len] = '\0';
-    strcpy(port, colon + 1);
+    memcpy(port, colon + 1, strlen(colon + 1) + 1);
     return 0;
 }
 

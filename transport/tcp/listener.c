@@ -191,7 +191,7 @@ static int bind_socket(const char *address, char text[80])
         return error;
     }
     if (strcmp(host, "localhost") == 0) {
-        strcpy(host, "127.0.0.1");
+        memcpy(host, "127.0.0.1", sizeof("127.0.0.1"));
     }
     if (mkv__tcp_address_numeric(host, port, addresses, true) < 1) {
         return -EINVAL;
