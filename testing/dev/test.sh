@@ -38,7 +38,7 @@ test_workspaces() {
 
 test_lint() {
     setup_tools
-    lint_each
+    lint_quick
 }
 
 test_sanitizers() {
@@ -48,7 +48,7 @@ test_sanitizers() {
     done
 }
 
-# A few mutants each time, others on each day; all of them: ./dev check mutants.
+# Not among the steps of each run: ./dev test mutants, or all of them by ./dev check mutants.
 test_mutants() { check "mutants (a sample)" check_mutants --count 4 --seconds 240; }
 
 # The last line, and the exit status.
@@ -71,7 +71,7 @@ test_summary() {
     [[ $failed == 0 && $passed != 0 ]]
 }
 
-MKV_STEPS="build lint units workspaces python sanitizers mutants"
+MKV_STEPS="build lint units workspaces python sanitizers"
 
 # test_all [STEP...]: without arguments all of MKV_STEPS.
 test_all() {
