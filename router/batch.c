@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEADLINE_MOST_NS 8000000000u /* whatever an option says: sglang joins its threads after 10 s */
+#define DEADLINE_MOST_NS \
+    8000000000u /* whatever an option says: sglang joins its threads after 10 s */
 
 enum { CANCEL_NONE, CANCEL_POSTED, CANCEL_CLOSED };
 
@@ -241,9 +242,8 @@ static uint64_t deadline_of(const struct mkv_batch *b)
         [MKV_OP_EXISTS] = MKV_OPT_EXISTS_TIMEOUT,
         [MKV_OP_DELETE] = MKV_OPT_EXISTS_TIMEOUT,
     };
-    uint64_t timeout = b->timeout_ns > 0
-                           ? b->timeout_ns
-                           : mkv__config_duration(b->client->config, options[b->op]);
+    uint64_t timeout = b->timeout_ns > 0 ? b->timeout_ns
+                                         : mkv__config_duration(b->client->config, options[b->op]);
     uint64_t deadline = mkv__client_now(b->client) + MKV_MIN(timeout, DEADLINE_MOST_NS);
     return b->deadline_ns > 0 ? MKV_MIN(deadline, b->deadline_ns) : deadline;
 }
@@ -432,8 +432,7 @@ bool mkv_batch_differs(const struct mkv_batch *b, uint32_t i)
 uint32_t mkv_batch_prefix(const struct mkv_batch *b)
 {
     uint32_t i = 0;
-    while (i < b->n && (mkv_batch_status(b, i) == MKV_HIT ||
-                        mkv_batch_status(b, i) == MKV_STORED ||
+    while (i < b->n && (mkv_batch_status(b, i) == MKV_HIT || mkv_batch_status(b, i) == MKV_STORED ||
                         mkv_batch_status(b, i) == MKV_KEPT)) {
         i++;
     }

@@ -21,8 +21,8 @@ static int one(struct mkv_client *client, enum mkv_op op, const void *key, size_
     return r;
 }
 
-int64_t mkv_get(struct mkv_client *client, const void *key, size_t key_len, void *value,
-                size_t len, uint64_t *length_out)
+int64_t mkv_get(struct mkv_client *client, const void *key, size_t key_len, void *value, size_t len,
+                uint64_t *length_out)
 {
     struct mkv_batch *batch = NULL;
     int r = one(client, MKV_OP_GET, key, key_len, value, len, &batch);

@@ -51,7 +51,8 @@ void mkv__breaker_open(struct server *s)
         __atomic_store_n(&s->breaker, BREAKER_OPEN, __ATOMIC_RELAXED);
         s->backoff_ns = 0;
         changed(s);
-        MKV_LOG(&s->client->log, mkv__server_error(s) == -EACCES ? MKV__LOG_ERROR : MKV__LOG_WARNING,
+        MKV_LOG(&s->client->log,
+                mkv__server_error(s) == -EACCES ? MKV__LOG_ERROR : MKV__LOG_WARNING,
                 "%s: not used until it answers again: %s", s->name, s->why);
         if (!any_closed(s->client)) {
             MKV_ERROR(&s->client->log, "no server answers: every key is a miss until one does");

@@ -102,8 +102,7 @@ static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
     }
     int transport = mkv__config_choice(c->config, MKV_OPT_TRANSPORT);
     if (transport == MKV__TRANSPORT_RDMA || transport == MKV__TRANSPORT_SHM) {
-        return fail(error, -EINVAL,
-                    "transport: this build has tcp only (expected auto or tcp)");
+        return fail(error, -EINVAL, "transport: this build has tcp only (expected auto or tcp)");
     }
     return 0;
 }
@@ -199,7 +198,8 @@ static int demand_servers(struct mkv_client *c, struct mkv_error *error)
         free(probe.stat);
         if (r < 0) {
             char text[480];
-            snprintf(text, sizeof(text), "%.240s: %.200s (fail_open is false)", probe.name, probe.why);
+            snprintf(text, sizeof(text), "%.240s: %.200s (fail_open is false)", probe.name,
+                     probe.why);
             return fail(error, r == -EACCES ? -EACCES : -ECONNRESET, text);
         }
     }
@@ -372,10 +372,20 @@ int mkv_client_stats(struct mkv_client *c, struct mkv_client_stats *out)
     }
 #define READ(name) .name = __atomic_load_n(&c->stats.name, __ATOMIC_RELAXED)
     struct mkv_client_stats all = {
-        .size = out->size,      READ(batches),       READ(keys),          READ(hits),
-        READ(misses),           READ(unknown),       READ(bytes_read),    READ(bytes_written),
-        READ(requests),         READ(second_rounds), READ(timeouts),      READ(connection_errors),
-        READ(checksum_errors),  READ(connects),
+        .size = out->size,
+        READ(batches),
+        READ(keys),
+        READ(hits),
+        READ(misses),
+        READ(unknown),
+        READ(bytes_read),
+        READ(bytes_written),
+        READ(requests),
+        READ(second_rounds),
+        READ(timeouts),
+        READ(connection_errors),
+        READ(checksum_errors),
+        READ(connects),
     };
 #undef READ
     struct table *t = mkv__table_get(c);

@@ -66,10 +66,10 @@ struct table {
 enum batch_state { BATCH_IDLE, BATCH_FLYING, BATCH_DONE };
 
 struct value {
-    uint64_t key_at;      /* in the batch's arena of keys */
+    uint64_t key_at; /* in the batch's arena of keys */
     uint64_t length;
-    uint64_t hash;        /* of namespace and key */
-    uint64_t checksum;    /* set: of the value; get: its seed */
+    uint64_t hash;     /* of namespace and key */
+    uint64_t checksum; /* set: of the value; get: its seed */
     uint32_t first_segment, n_segments;
     uint32_t server; /* asked in this round */
     uint8_t key_len;
@@ -101,7 +101,7 @@ struct mkv_batch {
     uint32_t n, cap;
     struct mkv_segment *segments;
     size_t n_segments, segments_cap;
-    uint32_t *order; /* positions of the values, grouped by server */
+    uint32_t *order;  /* positions of the values, grouped by server */
     uint32_t *begins; /* per server of the table: where its group begins in order */
     size_t begins_cap;
     struct mkv_region **regions; /* that the segments lie in, counted while in flight */
@@ -118,10 +118,10 @@ struct mkv_batch {
     uint32_t cancelling; /* atomic: enum in batch.c */
     bool finish_on_cancel;
     struct mkv__completion completion;
-    uint32_t ready;   /* atomic: results may be read; set before the callback */
-    uint64_t flight;  /* counts submits */
-    bool *gone;       /* in the callback: set when it destroys the batch */
-    bool listed;      /* among the client's done batches; under its mutex */
+    uint32_t ready;  /* atomic: results may be read; set before the callback */
+    uint64_t flight; /* counts submits */
+    bool *gone;      /* in the callback: set when it destroys the batch */
+    bool listed;     /* among the client's done batches; under its mutex */
     struct mkv_batch *next_done;
     char **stat_out; /* a STAT of one server (probe.c); else NULL */
     struct server *stat_server;
@@ -150,7 +150,7 @@ struct rpc {
     uint64_t *sums;    /* get: of what has landed */
     struct mkv__piece *pieces;
     uint32_t n_pieces, pieces_cap;
-    uint32_t at; /* get: the key that bytes landed for last */
+    uint32_t at;        /* get: the key that bytes landed for last */
     uint32_t n_damaged; /* get: values that did not match their checksum */
     int error;
     struct mkv__exposure exposure;
@@ -168,12 +168,12 @@ struct mkv_client {
     const struct mkv__transport *transport;
     struct mkv__worker *worker;
     struct mkv__endpoint *endpoint;
-    struct table *table; /* RCU */
+    struct table *table;   /* RCU */
     pthread_mutex_t mutex; /* replacing the table; the list of done batches */
-    uint64_t changed_ns; /* atomic: when list or a breaker changed last */
+    uint64_t changed_ns;   /* atomic: when list or a breaker changed last */
     uint64_t grace_ns;
-    unsigned objects; /* atomic: batches and regions */
-    unsigned n_regions; /* atomic */
+    unsigned objects;           /* atomic: batches and regions */
+    unsigned n_regions;         /* atomic */
     struct mkv_region *regions; /* under the mutex */
     int event;
     bool manual, verify, spin;
@@ -205,10 +205,10 @@ struct table *mkv__table_get(struct mkv_client *client);
 void mkv__table_put(struct table *table);
 void mkv__server_put(struct server *server);
 /*
- * The server for a key: the first in its rendezvous order whose breaker is closed, `without` left
- * out. MKV_NO_SERVER: none.
+ * The server for a key: the first in its rendezvous order whose breaker is closed; with `after`,
+ * the first behind that one. MKV_NO_SERVER: none.
  */
-uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t without);
+uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t after);
 
 /* breaker.c; worker only */
 void mkv__breaker_init(struct server *server,
@@ -230,7 +230,7 @@ static inline int mkv__server_error(const struct server *server)
 
 /* session.c; worker only */
 void mkv__server_init(struct server *server);
-void mkv__server_submit(struct rpc *rpc);   /* sends, or queues and connects, or fails it */
+void mkv__server_submit(struct rpc *rpc); /* sends, or queues and connects, or fails it */
 void mkv__server_withdraw(struct rpc *rpc, int error); /* the fence; mkv__rpc_finished follows */
 void mkv__server_shut(struct server *server);
 /* Sends a message whose reply does not matter; dropped when it cannot go now. */
@@ -250,7 +250,7 @@ void mkv__rpc_finished(struct rpc *rpc, int error);
 int mkv__batch_plan(struct mkv_batch *batch); /* owner, in submit: the first round's requests */
 void mkv__batch_unplan(struct mkv_batch *batch);
 void mkv__batch_start(struct mkv__worker *worker, struct mkv__task *task);
-void mkv__batch_rpc_done(struct mkv_batch *batch);       /* worker */
+void mkv__batch_rpc_done(struct mkv_batch *batch);        /* worker */
 void mkv__batch_stop(struct mkv_batch *batch, int error); /* worker */
 bool mkv__batch_in_grace(const struct mkv_batch *batch);
 

@@ -6,12 +6,12 @@
 
 struct mkv__probe {
     char name[280], address[280];
-    int error;           /* 0: it answered */
-    char why[200];       /* with an error */
-    double connect_us;   /* first request, connection and handshake included */
-    double latency_us;   /* the least of a few requests on the open connection */
-    unsigned version;    /* highest protocol version of the server */
-    char *stat;          /* its JSON; free() it */
+    int error;         /* 0: it answered */
+    char why[200];     /* with an error */
+    double connect_us; /* first request, connection and handshake included */
+    double latency_us; /* the least of a few requests on the open connection */
+    unsigned version;  /* highest protocol version of the server */
+    char *stat;        /* its JSON; free() it */
 };
 
 unsigned mkv__client_n_servers(struct mkv_client *client);

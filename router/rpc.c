@@ -179,7 +179,8 @@ void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id)
                                            .pieces = rpc->pieces,
                                            .n_pieces = rpc->n_pieces,
                                            .len = rpc->offsets[rpc->n],
-                                           .landed = get && rpc->batch->client->verify ? landed : NULL,
+                                           .landed = get && rpc->batch->client->verify ? landed
+                                                                                       : NULL,
                                            .owner = rpc};
 }
 
@@ -226,16 +227,16 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     struct answer *to = &b->answers[rpc->keys[i]];
     const struct value *v = &b->values[rpc->keys[i]];
     static const uint8_t statuses[] = {
-        [MKV_WIRE_HIT] = MKV_HIT,           [MKV_WIRE_MISS] = MKV_MISS,
-        [MKV_WIRE_STORED] = MKV_STORED,     [MKV_WIRE_KEPT] = MKV_KEPT,
-        [MKV_WIRE_CONFLICT] = MKV_REFUSED,  [MKV_WIRE_BUSY] = MKV_UNKNOWN,
-        [MKV_WIRE_FULL] = MKV_FULL,         [MKV_WIRE_LATE] = MKV_UNKNOWN,
-        [MKV_WIRE_SKIPPED] = MKV_MISS,      [MKV_WIRE_DAMAGED] = MKV_UNKNOWN,
-        [MKV_WIRE_DELETED] = MKV_DELETED,   [MKV_WIRE_DENIED] = MKV_REFUSED,
+        [MKV_WIRE_HIT] = MKV_HIT,          [MKV_WIRE_MISS] = MKV_MISS,
+        [MKV_WIRE_STORED] = MKV_STORED,    [MKV_WIRE_KEPT] = MKV_KEPT,
+        [MKV_WIRE_CONFLICT] = MKV_REFUSED, [MKV_WIRE_BUSY] = MKV_UNKNOWN,
+        [MKV_WIRE_FULL] = MKV_FULL,        [MKV_WIRE_LATE] = MKV_UNKNOWN,
+        [MKV_WIRE_SKIPPED] = MKV_MISS,     [MKV_WIRE_DAMAGED] = MKV_UNKNOWN,
+        [MKV_WIRE_DELETED] = MKV_DELETED,  [MKV_WIRE_DENIED] = MKV_REFUSED,
         [MKV_WIRE_ERROR] = MKV_UNKNOWN,
     };
     static const int errors[] = {
-        [MKV_WIRE_CONFLICT] = -EMSGSIZE, [MKV_WIRE_BUSY] = -EAGAIN,   [MKV_WIRE_FULL] = -ENOSPC,
+        [MKV_WIRE_CONFLICT] = -EMSGSIZE, [MKV_WIRE_BUSY] = -EAGAIN,    [MKV_WIRE_FULL] = -ENOSPC,
         [MKV_WIRE_LATE] = -ETIMEDOUT,    [MKV_WIRE_DAMAGED] = -EPROTO, [MKV_WIRE_DENIED] = -EACCES,
         [MKV_WIRE_ERROR] = -EPROTO,
     };

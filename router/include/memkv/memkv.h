@@ -55,10 +55,10 @@ extern "C" {
 #define MKV_VERSION_PATCH 0
 
 /* Keys are 1 to 255 opaque bytes; values are 0 to 64 MiB in up to 4,096 segments. */
-#define MKV_KEY_MAX 255u
+#define MKV_KEY_MAX       255u
 #define MKV_NAMESPACE_MAX 255u
-#define MKV_VALUE_MAX ((uint64_t)64 << 20)
-#define MKV_SEGMENTS_MAX 4096u
+#define MKV_VALUE_MAX     ((uint64_t)64 << 20)
+#define MKV_SEGMENTS_MAX  4096u
 /* Keys of one batch; a batch of more than a server takes at once is sent in several requests. */
 #define MKV_BATCH_MAX ((uint32_t)1 << 20)
 
@@ -201,15 +201,15 @@ enum mkv_batch_flags {
 typedef void (*mkv_done_fn)(void *arg, struct mkv_batch *batch);
 
 struct mkv_batch_options {
-    size_t size;             /* sizeof(struct mkv_batch_options) */
-    uint64_t timeout_ns;     /* from submit; 0: the client's option of the operation */
-    uint64_t deadline_ns;    /* CLOCK_MONOTONIC; 0: none; the earlier of both counts */
-    const char *namespace_;  /* opaque bytes; NULL: the client's; copied */
-    size_t namespace_len;    /* bytes; with namespace_ != NULL */
-    uint32_t flags;          /* enum mkv_batch_flags */
-    uint32_t first_depth;    /* pages before the first key in its prefix; a hint */
-    uint32_t ttl_ms;         /* set: time to live; 0: the server's */
-    mkv_done_fn done;        /* NULL: none */
+    size_t size;            /* sizeof(struct mkv_batch_options) */
+    uint64_t timeout_ns;    /* from submit; 0: the client's option of the operation */
+    uint64_t deadline_ns;   /* CLOCK_MONOTONIC; 0: none; the earlier of both counts */
+    const char *namespace_; /* opaque bytes; NULL: the client's; copied */
+    size_t namespace_len;   /* bytes; with namespace_ != NULL */
+    uint32_t flags;         /* enum mkv_batch_flags */
+    uint32_t first_depth;   /* pages before the first key in its prefix; a hint */
+    uint32_t ttl_ms;        /* set: time to live; 0: the server's */
+    mkv_done_fn done;       /* NULL: none */
     void *done_arg;
 };
 
@@ -264,15 +264,15 @@ uint32_t mkv_batch_count(const struct mkv_batch *batch);
 enum mkv_status mkv_batch_status(const struct mkv_batch *batch, uint32_t i);
 int mkv_batch_error(const struct mkv_batch *batch, uint32_t i); /* 0, or why UNKNOWN, FULL, ... */
 uint64_t mkv_batch_length(const struct mkv_batch *batch, uint32_t i); /* stored length if known */
-bool mkv_batch_differs(const struct mkv_batch *batch, uint32_t i);  /* KEPT, with other bytes */
+bool mkv_batch_differs(const struct mkv_batch *batch, uint32_t i);    /* KEPT, with other bytes */
 uint32_t mkv_batch_prefix(const struct mkv_batch *batch); /* leading run of HIT, STORED or KEPT */
 
 /* One key, blocking -------------------------------------------------------------------------- */
 
 /* Returns the length (hit), -ENOENT or another error; *length_out, if not NULL, is the stored
  * length also when it is not `len` (then -EMSGSIZE, and the memory is untouched). */
-int64_t mkv_get(struct mkv_client *client, const void *key, size_t key_len, void *value,
-                size_t len, uint64_t *length_out);
+int64_t mkv_get(struct mkv_client *client, const void *key, size_t key_len, void *value, size_t len,
+                uint64_t *length_out);
 /* Returns 1 stored, 0 kept, or an error. */
 int mkv_set(struct mkv_client *client, const void *key, size_t key_len, const void *value,
             size_t len);
