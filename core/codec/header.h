@@ -11,26 +11,27 @@
 #ifndef CORE_CODEC_HEADER_H
 #define CORE_CODEC_HEADER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#define MKV_WIRE_MAGIC 0x31564b4du /* "MKV1" */
+#define MKV_WIRE_MAGIC   0x31564b4du /* "MKV1" */
 #define MKV_WIRE_VERSION 1
 #define MKV_HEADER_BYTES 64u
-#define MKV_MAC_BYTES 16u
-#define MKV_MESSAGE_MAX (512u << 10) /* body of a control message, bytes */
-#define MKV_DATA_MAX (256u << 10)    /* body of a DATA frame, bytes */
-#define MKV_REQUESTS_MAX 256u        /* outstanding per connection: slots */
-#define MKV_KEYS_MAX 4096u           /* per message */
+#define MKV_MAC_BYTES    16u
+#define MKV_MESSAGE_MAX  (512u << 10) /* body of a control message, bytes */
+#define MKV_DATA_MAX     (256u << 10) /* body of a DATA frame, bytes */
+#define MKV_REQUESTS_MAX 256u         /* outstanding per connection: slots */
+#define MKV_KEYS_MAX     4096u        /* per message */
 
 /* Types below 32 belong to the transports, from 32 on to router and server. */
 enum mkv__type {
     MKV_TYPE_HELLO = 1, /* handshake, see core/auth */
     MKV_TYPE_WELCOME,
     MKV_TYPE_PROVE,
-    MKV_TYPE_REFUSE,  /* body: status u8, text */
-    MKV_TYPE_DATA,    /* bulk bytes at aux of the exposure of request id */
-    MKV_TYPE_PULL,    /* server asks for bytes: n x {offset u64, length u64} */
-    MKV_TYPE_CANCEL,  /* the client withdrew the exposure of request id */
+    MKV_TYPE_REFUSE, /* body: status u8, text */
+    MKV_TYPE_DATA,   /* bulk bytes at aux of the exposure of request id */
+    MKV_TYPE_PULL,   /* server asks for bytes: n x {offset u64, length u64} */
+    MKV_TYPE_CANCEL, /* the client withdrew the exposure of request id */
     MKV_TYPE_PING,
     MKV_TYPE_PONG,
     MKV_TYPE_GET = 32,
@@ -44,7 +45,11 @@ enum mkv__type {
 };
 #define MKV_TYPE_REPLY_TO(type) ((type) + 32)
 
-#define MKV_FLAG_CRITICAL 0x8000u /* a receiver that does not know a flag of 0x4000..0x0100 refuses */
+/*
+ * A receiver ignores a flag of 0x4000..0x0100 that it does not know, or refuses where this bit is
+ * set too: the server answers a request with MKV_WIRE_ERROR; anything else is -EPROTO.
+ */
+#define MKV_FLAG_CRITICAL 0x8000u
 
 enum mkv__class { MKV_CLASS_URGENT, MKV_CLASS_BACKGROUND };
 
@@ -59,8 +64,16 @@ struct mkv__header {
     uint8_t mac[MKV_MAC_BYTES];
 };
 
+static inline bool mkv__type_is_request(uint8_t type)
+{
+    return type >= MKV_TYPE_GET && type < MKV_TYPE_REPLY;
+}
+
 void mkv__header_encode(const struct mkv__header *header, uint8_t out[MKV_HEADER_BYTES]);
-/* -EPROTO: not our magic, unknown version, reserved bytes set, body too long for the type. */
+/*
+ * -EPROTO: not our magic, unknown version, reserved bytes set, body too long for the type, a
+ * critical flag on what is not a request.
+ */
 int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *header_out);
 
 #endif

@@ -127,8 +127,8 @@ static void append_hex(uint8_t *key, size_t *len, const uint8_t *p)
     }
 }
 
-void mkv__keys_decode(struct mkv__cursor *c, struct mkv__wire_key *keys, uint32_t n,
-                      uint8_t *arena, size_t arena_len)
+void mkv__keys_decode(struct mkv__cursor *c, struct mkv__wire_key *keys, uint32_t n, uint8_t *arena,
+                      size_t arena_len)
 {
     size_t prefix_len = mkv__get_le(c, 1);
     const uint8_t *prefix = mkv__take(c, prefix_len);
