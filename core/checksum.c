@@ -1,11 +1,8 @@
 #include "core/checksum.h"
 
-#include <isa-l/crc64.h>
-#include <string.h>
+#include "core/checksum_table.h"
 
-/* ECMA-182, bit-reflected: bit 63 is x^0. */
-#define POLYNOMIAL 0xC96C5795D7870F42u
-#define ONE        ((uint64_t)1 << 63)
+#include <isa-l/crc64.h>
 
 static uint64_t crc0(uint64_t state, const void *data, size_t len)
 {
@@ -13,43 +10,30 @@ static uint64_t crc0(uint64_t state, const void *data, size_t len)
     return ~crc64_ecma_refl(~state, data, len);
 }
 
-/* a * b modulo the polynomial. */
+/* a * b modulo the polynomial: Horner's rule over the digits of a, the highest power first. */
 static uint64_t multiply(uint64_t a, uint64_t b)
 {
-    uint64_t product = 0;
-    for (uint64_t bit = ONE; a != 0; bit >>= 1) {
-        if (a & bit) {
-            product ^= b;
-            a &= ~bit;
-        }
-        b = (b >> 1) ^ (b & 1 ? POLYNOMIAL : 0);
+    uint64_t times[16] = {[8] = b}, product = 0;
+    for (unsigned bit = 4; bit > 0; bit >>= 1) {
+        uint64_t before = times[2 * bit];
+        times[bit] = (before >> 1) ^ (before & 1 ? mkv__crc_reduce[8] : 0);
+    }
+    for (unsigned digit = 3; digit < 16; digit++) {
+        unsigned lowest = digit & -digit;
+        times[digit] = times[lowest] ^ times[digit ^ lowest];
+    }
+    for (int i = 0; i < 16; i++, a >>= 4) {
+        product = (product >> 4) ^ mkv__crc_reduce[product & 15] ^ times[a & 15];
     }
     return product;
 }
 
-/* x^(8 * 2^k), computed once by whoever comes first; a race writes the same values. */
-static uint64_t powers[40];
-static int powers_known;
-
-static const uint64_t *powers_table(void)
-{
-    if (!__atomic_load_n(&powers_known, __ATOMIC_ACQUIRE)) {
-        uint64_t p = ONE >> 8;
-        for (size_t k = 0; k < sizeof(powers) / sizeof(powers[0]); k++) {
-            __atomic_store_n(&powers[k], p, __ATOMIC_RELAXED);
-            p = multiply(p, p);
-        }
-        __atomic_store_n(&powers_known, 1, __ATOMIC_RELEASE);
-    }
-    return powers;
-}
-
+/* One multiplication for each hexadecimal digit of `bytes` that is not 0. */
 static uint64_t shift(uint64_t crc, uint64_t bytes)
 {
-    const uint64_t *table = powers_table();
-    for (int k = 0; bytes != 0; k++, bytes >>= 1) {
-        if (bytes & 1) {
-            crc = multiply(crc, table[k]);
+    for (int k = 0; bytes != 0; k++, bytes >>= 4) {
+        if (bytes & 15) {
+            crc = multiply(crc, mkv__crc_power[k][bytes & 15]);
         }
     }
     return crc;

@@ -2,9 +2,12 @@
  * A completion counter: set to the number of parts before they are sent, each part counts down, the
  * waiter spins briefly and then sleeps in futex.
  *
- * The one who takes the counter to zero may have the object freed under it right after; so
- * mkv__completion_done touches nothing after its last store but the futex address (a spurious wake
- * elsewhere is harmless).
+ * The one who takes the counter to zero may have the object freed under it right after. So whether
+ * somebody sleeps is a bit of the counter itself: mkv__completion_done learns it from its one
+ * atomic operation, makes no system call when nobody does, and touches nothing after that
+ * operation but the futex address (a spurious wake elsewhere is harmless).
+ *
+ * Beside each other: done | done, done | test, done | wait, wait | wait. init: alone.
  */
 #ifndef CORE_COMPLETION_H
 #define CORE_COMPLETION_H
@@ -13,15 +16,15 @@
 #include <stdint.h>
 
 struct mkv__completion {
-    uint32_t left;    /* parts not done; atomic */
-    uint32_t waiters; /* atomic */
+    uint32_t word; /* atomic: parts not done, and the top bit: somebody sleeps */
 };
 
+/* parts: below 2^31. */
 void mkv__completion_init(struct mkv__completion *c, uint32_t parts);
 /* Any thread. Returns true to the one that took it to zero. */
 bool mkv__completion_done(struct mkv__completion *c);
 bool mkv__completion_test(const struct mkv__completion *c);
-/* Returns when left is zero. spin: look for some microseconds before sleeping. */
+/* Returns when no part is left. spin: look for some microseconds before sleeping. */
 void mkv__completion_wait(struct mkv__completion *c, bool spin);
 
 #endif

@@ -93,6 +93,21 @@ static void test_full_drops_counts_and_tells(void **state)
     mkv__log_ring_destroy(&ring);
 }
 
+static void test_long_lines_are_cut(void **state)
+{
+    (void)state;
+    struct mkv__log_ring *ring = make(2);
+    struct memory m = {0};
+    char line[MKV_LOG_LINE + 10];
+    memset(line, 'x', sizeof(line));
+    mkv__log_ring_put(ring, MKV__LOG_INFO, line, MKV_LOG_LINE - 1);
+    mkv__log_ring_put(ring, MKV__LOG_INFO, line, MKV_LOG_LINE);
+    assert_int_equal(mkv__log_ring_drain(ring, remember, &m), 2);
+    assert_int_equal(strlen(m.lines[0]), MKV_LOG_LINE - 1);
+    assert_int_equal(strlen(m.lines[1]), MKV_LOG_LINE - 1);
+    mkv__log_ring_destroy(&ring);
+}
+
 static void test_stop_ends_the_wait_and_lines_stay(void **state)
 {
     (void)state;
@@ -181,7 +196,7 @@ static void test_stress(void **state)
     mkv__log_ring_destroy(&reader.ring);
 }
 
-/* Line by line: each put must wake the reader, else this test does not end. */
+/* Line by line: each put must wake the reader, else this test does not end; and nothing else does. */
 static void echo(void *arg, int level, const char *line, size_t len)
 {
     (void)level;
@@ -193,12 +208,14 @@ static void echo(void *arg, int level, const char *line, size_t len)
 struct ping {
     struct mkv__log_ring *ring;
     int count;
+    int woken; /* the reader's */
 };
 
 static void *answer(void *arg)
 {
     struct ping *p = arg;
     while (mkv__log_ring_wait(p->ring)) {
+        p->woken++;
         mkv__log_ring_drain(p->ring, echo, &p->count);
     }
     return NULL;
@@ -218,6 +235,7 @@ static void test_every_line_wakes(void **state)
     }
     mkv__log_ring_stop(p.ring);
     pthread_join(thread, NULL);
+    assert_in_range(p.woken, 1, 2000);
     assert_int_equal(mkv__log_ring_dropped(p.ring), 0);
     mkv__log_ring_destroy(&p.ring);
 }
@@ -228,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_lines_come_out_in_order),
         cmocka_unit_test(test_full_drops_counts_and_tells),
+        cmocka_unit_test(test_long_lines_are_cut),
         cmocka_unit_test(test_stop_ends_the_wait_and_lines_stay),
         cmocka_unit_test(test_stress),
         cmocka_unit_test(test_every_line_wakes),

@@ -94,6 +94,10 @@ static void test_long_lines_are_cut(void **state)
     MKV_INFO(&log, "%s", text);
     assert_int_equal(m.len, MKV_LOG_LINE - 1);
     assert_string_equal(m.line + m.len - 4, "x...");
+    text[MKV_LOG_LINE] = '\0'; /* one too long */
+    MKV_INFO(&log, "%s", text);
+    assert_int_equal(m.len, MKV_LOG_LINE - 1);
+    assert_string_equal(m.line + m.len - 4, "x...");
     text[MKV_LOG_LINE - 1] = '\0'; /* the longest that fits */
     MKV_INFO(&log, "%s", text);
     assert_int_equal(m.len, MKV_LOG_LINE - 1);
@@ -163,6 +167,10 @@ static void test_limited_lines_say_what_was_not_shown(void **state)
     MKV_LIMITED(&log, &limit, MKV__LOG_WARNING, "frame %d is bad", 18);
     assert_string_equal(m.line, "frame 18 is bad (17 more like this were not shown)");
     assert_int_equal(m.len, strlen(m.line));
+    limit.full_at_ns = 0;
+    limit.suppressed = 1;
+    MKV_LIMITED(&log, &limit, MKV__LOG_WARNING, "frame is bad");
+    assert_string_equal(m.line, "frame is bad (1 more like this were not shown)");
 }
 
 static void test_what_is_told_also_fits_a_long_line(void **state)

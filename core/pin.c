@@ -1,121 +1,106 @@
 #include "core/pin.h"
 
+#include "core/os/claim.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-static void parse_list(const char *text, cpu_set_t *out)
+/* The CPUs that were listed, as far as the host lets us use them. */
+static void choose_listed(struct mkv__pin *pin, const char *cpus)
 {
-    CPU_ZERO(out);
-    while (*text != '\0') {
-        char *end;
-        unsigned long from = strtoul(text, &end, 10), to = from;
-        if (end == text) {
-            return;
-        }
-        if (*end == '-') {
-            to = strtoul(end + 1, &end, 10);
-        }
-        for (unsigned long i = from; i <= to && i < CPU_SETSIZE; i++) {
-            CPU_SET(i, out);
-        }
-        text = *end == ',' ? end + 1 : end;
-        if (*end != ',') {
-            return;
-        }
+    struct mkv__cpu_set listed;
+    if (mkv__cpu_parse(cpus, &listed) < 0) {
+        pin->note = "the list of cpus is malformed";
+    } else if (mkv__cpu_bind(&listed) < 0 || mkv__cpu_allowed(&pin->allowed) < 0) {
+        pin->note = "none of the cpus listed may be used";
     }
 }
 
-static void of_node(int node, cpu_set_t *set)
+static void choose_near(struct mkv__cpu_set *set, int numa_node)
 {
-    char path[80], text[1024];
-    snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/cpulist", node);
-    FILE *f = fopen(path, "re");
-    if (f == NULL) {
+    struct mkv__cpu_set near;
+    if (numa_node < 0 || mkv__cpu_of_node(numa_node, &near) < 0) {
         return;
     }
-    if (fgets(text, sizeof(text), f) != NULL) {
-        cpu_set_t near, both;
-        parse_list(text, &near);
-        CPU_AND(&both, &near, set);
-        if (CPU_COUNT(&both) > 0) {
-            *set = both;
-        }
+    for (unsigned i = 0; i < MKV__CPUS / 64; i++) {
+        near.bits[i] &= set->bits[i];
     }
-    fclose(f);
+    if (mkv__cpu_count(&near) > 0) {
+        *set = near;
+    }
 }
 
-/* -1: held by another worker. -2: locks do not work here. */
-static int claim(int cpu)
+/* Claims a free CPU of the set and goes there; false: there is none. */
+static bool settle(struct mkv__pin *pin, const struct mkv__cpu_set *set)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/dev/shm/memkv-cpu-%d", cpu);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0) {
-        return -2;
-    }
-    fchmod(fd, 0666); /* the file is shared by all users of the host; fails for all but its owner */
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-int mkv__pin_allowed(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(getpid(), sizeof(set), &set) < 0 ? 1 : CPU_COUNT(&set);
-}
-
-void mkv__pin_take(struct mkv__pin *pin, const char *cpus, int numa_node)
-{
-    cpu_set_t set, one;
-    *pin = (struct mkv__pin){.cpu = -1, .lock_fd = -1};
-    if (sched_getaffinity(0, sizeof(set), &set) < 0) {
-        return;
-    }
-    if (cpus != NULL) {
-        cpu_set_t wanted;
-        parse_list(cpus, &wanted);
-        CPU_AND(&set, &set, &wanted);
-    } else if (numa_node >= 0) {
-        of_node(numa_node, &set);
-    }
-    if (CPU_COUNT(&set) == 0) {
-        return;
-    }
-    int held = 0;
-    for (int i = 0; i < CPU_SETSIZE && pin->cpu < 0; i++) {
-        if (!CPU_ISSET(i, &set)) {
+    for (unsigned i = 0; i < MKV__CPUS; i++) {
+        if (!mkv__cpu_has(set, i)) {
             continue;
         }
-        int fd = claim(i);
-        held += fd == -1;
-        if (fd >= 0) {
-            pin->cpu = i;
-            pin->lock_fd = fd;
+        int r = mkv__claims_take(pin->claims, i);
+        if (r < 0 && r != -EAGAIN) {
+            pin->note = "cpus cannot be claimed on this host";
+            return false;
+        }
+        struct mkv__cpu_set one = {{0}};
+        mkv__cpu_add(&one, i);
+        if (r == 0 && mkv__cpu_bind(&one) == 0) {
+            pin->cpu = (int)i;
+            return true;
+        }
+        if (r == 0) {
+            mkv__claims_drop(pin->claims, i);
         }
     }
-    CPU_ZERO(&one);
-    if (pin->cpu >= 0) {
-        CPU_SET(pin->cpu, &one);
+    pin->note = "other workers hold all cpus";
+    return false;
+}
+
+void mkv__pin_take(struct mkv__pin *pin, const struct mkv__pin_options *options)
+{
+    *pin = (struct mkv__pin){.cpu = -1, .claims = -1};
+    if (mkv__cpu_allowed(&pin->allowed) < 0) {
+        pin->note = "the cpus of this process are not known";
+        return;
     }
-    sched_setaffinity(0, sizeof(set), pin->cpu >= 0 ? &one : &set);
-    pin->may_spin = pin->cpu >= 0 && mkv__pin_allowed() > held + 1;
+    if (options->cpus != NULL) {
+        choose_listed(pin, options->cpus);
+    }
+    struct mkv__cpu_set set = pin->allowed;
+    if (options->cpus == NULL) {
+        choose_near(&set, options->numa_node);
+    }
+    pin->claims = mkv__claims_open(options->claims_path != NULL ? options->claims_path
+                                                                : MKV__PIN_CLAIMS);
+    if (pin->claims < 0) {
+        pin->claims = -1;
+        pin->note = "cpus cannot be claimed on this host";
+    }
+    if (pin->claims < 0 || !settle(pin, &set)) {
+        mkv__pin_drop(pin);
+        mkv__cpu_bind(&set);
+    }
 }
 
 void mkv__pin_drop(struct mkv__pin *pin)
 {
-    if (pin->lock_fd >= 0) {
-        close(pin->lock_fd);
+    if (pin->claims >= 0) {
+        close(pin->claims);
     }
-    pin->lock_fd = -1;
+    pin->claims = -1;
     pin->cpu = -1;
+}
+
+bool mkv__pin_may_spin(const struct mkv__pin *pin)
+{
+    if (pin->cpu < 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < MKV__CPUS; i++) {
+        if (mkv__cpu_has(&pin->allowed, i) && (int)i != pin->cpu &&
+            !mkv__claims_held(pin->claims, i)) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -196,6 +196,7 @@ static void test_print_exactly(void **state)
     assert_string_equal(mkv__print_duration(out, 250 * SEC / 1000), "250ms");
     assert_string_equal(mkv__print_duration(out, 90 * SEC), "90s");
     assert_string_equal(mkv__print_duration(out, 3600 * SEC), "1h");
+    assert_string_equal(mkv__print_duration(out, 420 * SEC), "7m");
 }
 
 static uint64_t next_random(uint64_t *seed)
@@ -237,6 +238,8 @@ static void test_print_for_people(void **state)
     assert_string_equal(mkv__people_duration(out, 999), "999 ns");
     assert_string_equal(mkv__people_duration(out, 999999), "1.00 ms");
     assert_string_equal(mkv__people_duration(out, 90 * SEC), "1.50 min");
+    assert_string_equal(mkv__people_duration(out, 7200 * SEC), "2.00 h");
+    assert_string_equal(mkv__people_count(out, 999400), "999k");
     assert_string_equal(mkv__people_count(out, 999), "999");
     assert_string_equal(mkv__people_count(out, 1234567), "1.23M");
 }

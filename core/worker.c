@@ -1,12 +1,16 @@
 #include "core/worker.h"
 
 #include "core/base.h"
+#include "core/completion.h"
+#include "core/fault.h"
+#include "core/log.h"
 #include "core/os/clock.h"
 #include "core/os/event.h"
 #include "core/os/poll.h"
 #include "core/pin.h"
 #include "core/timer.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,15 +20,30 @@
 #include <unistd.h>
 
 #define TASKS_PER_TURN 256
+/* After work the next message is often near: a worker with a CPU to spare looks on for so long. */
+#define LINGER_NS 20000u
+/* What is only polled is looked at without a pause for so long after work, then ever more seldom;
+ * at the longest pause this costs well under 1% of a core. */
+#define POLL_SPIN_NS      200000u
+#define POLL_PAUSE_MIN_NS 50000u
+#define POLL_PAUSE_MAX_NS 10000000u
+#define RECOUNT_NS        1000000000u /* how often a busy worker counts its neighbours */
+
+_Static_assert((int)MKV_READABLE == MKV__POLL_IN && (int)MKV_WRITABLE == MKV__POLL_OUT &&
+                   (int)MKV_HANGUP == MKV__POLL_HUP,
+               "events are handed through");
 
 struct mkv__worker {
     struct mkv__queue inbox;
-    uint32_t asleep; /* atomic: the owner is about to wait, or waits */
-    uint32_t ending; /* atomic */
+    uint32_t asleep;   /* atomic: AWAKE, ASLEEP or CALLED */
+    uint32_t ending;   /* atomic */
+    uint32_t may_spin; /* atomic */
     int poll, event;
     uint64_t now_ns;
+    uint64_t worked_ns;  /* when there was work last */
+    uint64_t recount_ns; /* when to look again whether it may spin */
     struct mkv__timer *timers;
-    struct mkv__poller *pollers;
+    struct mkv__poller *pollers, *poller_next; /* poller_next: of the walk that is under way */
     struct mkv__deferred *deferred, **deferred_end;
     struct mkv__poll_event events[MKV__POLL_EVENTS]; /* of this turn; taken out by unwatch */
     int n_events;
@@ -32,10 +51,16 @@ struct mkv__worker {
     struct mkv__worker_options options;
     char name[16];
     char *cpus;
-    struct mkv__pin pin;
-    pthread_t thread;
+    struct mkv__pin pin;          /* of the thread; read by others between start and stop */
+    struct mkv__completion begun; /* the thread has pinned itself and run thread_begin */
+    pthread_t thread, owner;      /* owner: as the thread itself wrote it, before `begun` */
+    pid_t pid; /* of the process that created it: a child that was forked has no such thread */
     bool started;
 };
+
+/* AWAKE -> ASLEEP by the owner before it waits; ASLEEP -> CALLED by the one poster that writes the
+ * eventfd; back to AWAKE by the owner. */
+enum { AWAKE, ASLEEP, CALLED };
 
 static uint64_t clock_of(const struct mkv__worker *w)
 {
@@ -58,29 +83,32 @@ static void woken(struct mkv__worker *w, struct mkv__source *source, unsigned ev
 
 int mkv__worker_create(const struct mkv__worker_options *options, struct mkv__worker **out)
 {
-    struct mkv__worker *w = calloc(1, sizeof(*w));
+    struct mkv__worker *w = MKV_FAULT("worker.memory") ? NULL : calloc(1, sizeof(*w));
     if (w == NULL) {
         return -ENOMEM;
     }
     int r = -ENOMEM;
     w->options = *options;
     snprintf(w->name, sizeof(w->name), "%s", options->name != NULL ? options->name : "memkv");
-    w->pin = (struct mkv__pin){.cpu = -1, .lock_fd = -1};
+    w->pin = (struct mkv__pin){.cpu = -1, .claims = -1};
+    w->pid = getpid();
+    mkv__completion_init(&w->begun, 1);
     w->deferred_end = &w->deferred;
     mkv__queue_init(&w->inbox);
-    if (options->cpus != NULL && (w->cpus = strdup(options->cpus)) == NULL) {
+    if (options->cpus != NULL &&
+        (MKV_FAULT("worker.cpus") || (w->cpus = strdup(options->cpus)) == NULL)) {
         goto free_worker;
     }
-    r = w->poll = mkv__poll_open();
+    r = w->poll = MKV_FAULT("worker.poll") ? -EMFILE : mkv__poll_open();
     if (r < 0) {
         goto free_worker;
     }
-    r = w->event = mkv__event_open();
+    r = w->event = MKV_FAULT("worker.event") ? -EMFILE : mkv__event_open();
     if (r < 0) {
         goto close_poll;
     }
     w->event_source = (struct mkv__source){.fd = w->event, .ready = woken};
-    r = mkv__worker_watch(w, &w->event_source, MKV_READABLE);
+    r = MKV_FAULT("worker.watch") ? -ENOMEM : mkv__worker_watch(w, &w->event_source, MKV_READABLE);
     if (r < 0) {
         goto close_event;
     }
@@ -164,34 +192,69 @@ static int run_events(struct mkv__worker *w)
     return n;
 }
 
-/* Waits for descriptors. Pairs with mkv__worker_post: either it sees `asleep`, or we see its node. */
+/* Waits for descriptors. Pairs with mkv__worker_post: either it sees ASLEEP, or we its node. */
 static void wait_events(struct mkv__worker *w, uint64_t wait_ns)
 {
-    if (wait_ns > 0) {
+    bool sleeps = wait_ns > 0;
+    if (sleeps) {
         hook(w, w->options.offline);
-        __atomic_store_n(&w->asleep, 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&w->asleep, ASLEEP, __ATOMIC_SEQ_CST);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         if (!mkv__queue_empty(&w->inbox)) {
             wait_ns = 0;
         }
     }
     w->n_events = mkv__poll_wait(w->poll, w->events, wait_ns);
-    if (__atomic_load_n(&w->asleep, __ATOMIC_RELAXED)) {
-        __atomic_store_n(&w->asleep, 0, __ATOMIC_SEQ_CST);
+    if (sleeps) {
+        __atomic_store_n(&w->asleep, AWAKE, __ATOMIC_SEQ_CST);
         hook(w, w->options.online);
     }
 }
 
-static uint64_t time_to_wait(const struct mkv__worker *w, uint64_t max_ns)
+/* How long to wait for descriptors although there is something to poll. */
+static uint64_t poll_pause(const struct mkv__worker *w, uint64_t idle_ns, bool may_spin)
 {
-    if (w->pollers != NULL || w->deferred != NULL) {
+    if (w->pollers == NULL) {
+        return may_spin && idle_ns < LINGER_NS ? 0 : UINT64_MAX;
+    }
+    if (may_spin && idle_ns < POLL_SPIN_NS) {
         return 0;
     }
-    if (w->timers == NULL) {
-        return max_ns;
+    return MKV_MIN(MKV_MAX(idle_ns / 4, POLL_PAUSE_MIN_NS), POLL_PAUSE_MAX_NS);
+}
+
+static uint64_t time_to_wait(const struct mkv__worker *w, uint64_t max_ns)
+{
+    if (w->deferred != NULL) {
+        return 0;
     }
-    uint64_t left = w->timers->due_ns > w->now_ns ? w->timers->due_ns - w->now_ns : 0;
-    return MKV_MIN(left, max_ns);
+    bool may_spin = __atomic_load_n(&w->may_spin, __ATOMIC_RELAXED);
+    uint64_t wait_ns = poll_pause(w, w->now_ns - w->worked_ns, may_spin);
+    if (w->timers != NULL) {
+        uint64_t due_ns = w->timers->due_ns;
+        wait_ns = MKV_MIN(wait_ns, due_ns > w->now_ns ? due_ns - w->now_ns : 0);
+    }
+    return MKV_MIN(wait_ns, max_ns);
+}
+
+static int run_pollers(struct mkv__worker *w)
+{
+    int n = 0;
+    for (struct mkv__poller *p = w->pollers; p != NULL; p = w->poller_next) {
+        w->poller_next = p->next; /* removing that one moves it on */
+        n += p->poll(p, w->now_ns);
+    }
+    return n;
+}
+
+/* The neighbours come and go: a busy worker looks now and then whether it may still spin. */
+static void note_work(struct mkv__worker *w)
+{
+    w->worked_ns = w->now_ns;
+    if (w->pin.cpu >= 0 && w->now_ns >= w->recount_ns) {
+        w->recount_ns = w->now_ns + RECOUNT_NS;
+        __atomic_store_n(&w->may_spin, mkv__pin_may_spin(&w->pin), __ATOMIC_RELAXED);
+    }
 }
 
 int mkv__worker_turn(struct mkv__worker *w, uint64_t max_wait_ns)
@@ -201,64 +264,112 @@ int mkv__worker_turn(struct mkv__worker *w, uint64_t max_wait_ns)
     wait_events(w, n > 0 ? 0 : time_to_wait(w, max_wait_ns));
     w->now_ns = clock_of(w);
     n += run_events(w);
-    for (struct mkv__poller *p = w->pollers, *next; p != NULL; p = next) {
-        next = p->next;
-        n += p->poll(p, w->now_ns);
-    }
+    n += run_pollers(w);
     n += run_timers(w);
     run_deferred(w);
+    if (n > 0) {
+        note_work(w);
+    }
     hook(w, w->options.quiescent);
     return n;
 }
 
 /* The thread ----------------------------------------------------------------------------------- */
 
+static void settle(struct mkv__worker *w)
+{
+    mkv__pin_take(&w->pin,
+                  &(struct mkv__pin_options){.cpus = w->cpus, .numa_node = w->options.numa_node});
+    __atomic_store_n(&w->may_spin, mkv__pin_may_spin(&w->pin), __ATOMIC_RELAXED);
+    if (w->pin.cpu >= 0) {
+        MKV_DEBUG(w->options.log, "%s: on cpu %d", w->name, w->pin.cpu);
+    }
+    if (w->pin.note != NULL) { /* a surprise only to who listed CPUs */
+        MKV_LOG(w->options.log, w->cpus != NULL ? MKV__LOG_WARNING : MKV__LOG_DEBUG, "%s: %s",
+                w->name, w->pin.note);
+    }
+}
+
+/* Until it is certainly empty: a node that is just being linked is waited for. */
+static void drain(struct mkv__worker *w)
+{
+    while (!mkv__queue_empty(&w->inbox) || w->deferred != NULL) {
+        w->now_ns = clock_of(w);
+        run_inbox(w);
+        run_deferred(w);
+    }
+}
+
 static void *thread_main(void *arg)
 {
     struct mkv__worker *w = arg;
     pthread_setname_np(pthread_self(), w->name);
-    mkv__pin_take(&w->pin, w->cpus, w->options.numa_node);
+    w->owner = pthread_self();
+    settle(w);
     hook(w, w->options.thread_begin);
+    mkv__completion_done(&w->begun);
     while (!__atomic_load_n(&w->ending, __ATOMIC_ACQUIRE)) {
         mkv__worker_turn(w, UINT64_MAX);
     }
-    while (run_inbox(w) > 0) {
-        run_deferred(w);
-    }
-    run_deferred(w);
+    drain(w);
     hook(w, w->options.thread_end);
-    mkv__pin_drop(&w->pin);
     return NULL;
+}
+
+/* Signals are the host program's; but those of a fault come to the thread that made it. */
+static void block_signals(sigset_t *old_out)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF};
+    sigset_t set;
+    sigfillset(&set);
+    for (size_t i = 0; i < MKV_ARRAY_LEN(faults); i++) {
+        sigdelset(&set, faults[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &set, old_out);
 }
 
 int mkv__worker_start(struct mkv__worker *w)
 {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the host program's */
-    int r = pthread_create(&w->thread, NULL, thread_main, w);
+    sigset_t old;
+    __atomic_store_n(&w->ending, 0, __ATOMIC_RELAXED);
+    mkv__completion_init(&w->begun, 1);
+    block_signals(&old);
+    int r = MKV_FAULT("worker.thread") ? EAGAIN : pthread_create(&w->thread, NULL, thread_main, w);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    w->started = r == 0;
+    if (r == 0) {
+        mkv__completion_wait(&w->begun, false);
+        w->started = true;
+    }
     return -r;
 }
 
 void mkv__worker_stop(struct mkv__worker *w)
 {
-    if (w->started) {
-        __atomic_store_n(&w->ending, 1, __ATOMIC_RELEASE);
-        mkv__event_signal(w->event);
-        pthread_join(w->thread, NULL);
-        w->started = false;
+    if (w->pid != getpid()) {
+        return;
     }
+    if (!w->started) {
+        drain(w);
+        return;
+    }
+    assert(!mkv__worker_is_current(w));
+    __atomic_store_n(&w->ending, 1, __ATOMIC_RELEASE);
+    mkv__event_signal(w->event);
+    pthread_join(w->thread, NULL);
+    w->started = false;
+    mkv__completion_init(&w->begun, 1);
+    __atomic_store_n(&w->may_spin, 0, __ATOMIC_RELAXED);
+    mkv__pin_drop(&w->pin);
 }
 
 void mkv__worker_post(struct mkv__worker *w, struct mkv__task *task)
 {
     mkv__queue_enqueue(&w->inbox, &task->node);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    /* The first poster to find the worker asleep wakes it; the others need not. */
-    if (__atomic_load_n(&w->asleep, __ATOMIC_RELAXED) &&
-        __atomic_exchange_n(&w->asleep, 2, __ATOMIC_SEQ_CST) == 1) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the one of wait_events */
+    uint32_t asleep = ASLEEP;
+    if (__atomic_load_n(&w->asleep, __ATOMIC_RELAXED) == ASLEEP &&
+        __atomic_compare_exchange_n(&w->asleep, &asleep, CALLED, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_RELAXED)) {
         mkv__event_signal(w->event);
     }
 }
@@ -272,7 +383,8 @@ uint64_t mkv__worker_now(const struct mkv__worker *w)
 
 bool mkv__worker_is_current(const struct mkv__worker *w)
 {
-    return w->started && pthread_equal(w->thread, pthread_self());
+    return w->pid == getpid() && mkv__completion_test(&w->begun) &&
+           pthread_equal(w->owner, pthread_self());
 }
 
 int mkv__worker_cpu(const struct mkv__worker *w)
@@ -282,7 +394,9 @@ int mkv__worker_cpu(const struct mkv__worker *w)
 
 bool mkv__worker_may_spin(const struct mkv__worker *w)
 {
-    return w->pin.may_spin;
+    /* Not beside the worker on its own CPU: it could not get on meanwhile. */
+    return __atomic_load_n(&w->may_spin, __ATOMIC_RELAXED) &&
+           (mkv__worker_is_current(w) || mkv__cpu_current() != w->pin.cpu);
 }
 
 struct mkv__log *mkv__worker_log(const struct mkv__worker *w)
@@ -342,6 +456,9 @@ void mkv__worker_remove_poller(struct mkv__worker *w, struct mkv__poller *poller
     for (struct mkv__poller **p = &w->pollers; *p != NULL; p = &(*p)->next) {
         if (*p == poller) {
             *p = poller->next;
+            if (w->poller_next == poller) {
+                w->poller_next = poller->next;
+            }
             return;
         }
     }

@@ -36,7 +36,8 @@ struct mkv__source {
     void (*ready)(struct mkv__worker *worker, struct mkv__source *source, unsigned events);
 };
 
-/* Polled once a turn, for what has no descriptor or is faster without (completion queues). */
+/* Polled once a turn, for what has no descriptor or is faster without (completion queues). After
+ * 200 us without work there are pauses between turns, of up to 10 ms, so that idling stays cheap. */
 struct mkv__poller {
     int (*poll)(struct mkv__poller *poller, uint64_t now_ns); /* amount of work done */
     struct mkv__poller *next;
@@ -69,8 +70,11 @@ struct mkv__worker_options {
 int mkv__worker_create(const struct mkv__worker_options *options, struct mkv__worker **worker_out);
 /* After stop (or without start). Everything watched or armed must be gone. NULL leaves NULL. */
 void mkv__worker_destroy(struct mkv__worker **worker);
+/* Returns when the thread is pinned and has run thread_begin. */
 int mkv__worker_start(struct mkv__worker *worker);
-void mkv__worker_stop(struct mkv__worker *worker); /* runs the inbox empty, then joins */
+/* Runs the inbox empty, and what is deferred, then joins. Without a thread the caller runs them. In
+ * a child that was forked: does nothing, since the thread is the parent's. */
+void mkv__worker_stop(struct mkv__worker *worker);
 
 /* Any thread. Wait-free; writes the eventfd only when the worker sleeps. */
 void mkv__worker_post(struct mkv__worker *worker, struct mkv__task *task);
@@ -81,8 +85,10 @@ int mkv__worker_turn(struct mkv__worker *worker, uint64_t max_wait_ns);
 
 uint64_t mkv__worker_now(const struct mkv__worker *worker); /* the time of this turn's start */
 bool mkv__worker_is_current(const struct mkv__worker *worker);
-int mkv__worker_cpu(const struct mkv__worker *worker);       /* pinned CPU, -1: a set */
-bool mkv__worker_may_spin(const struct mkv__worker *worker); /* more allowed CPUs than workers */
+int mkv__worker_cpu(const struct mkv__worker *worker); /* pinned CPU, -1: a set */
+/* Any thread: whether it may spin for this worker now. There are more allowed CPUs than workers on
+ * this host, and the caller is not on the worker's own. */
+bool mkv__worker_may_spin(const struct mkv__worker *worker);
 struct mkv__log *mkv__worker_log(const struct mkv__worker *worker);
 
 void mkv__timer_init(struct mkv__timer *timer,

@@ -205,10 +205,10 @@ struct table *mkv__table_get(struct mkv_client *client);
 void mkv__table_put(struct table *table);
 void mkv__server_put(struct server *server);
 /*
- * The server for a key: the first in its rendezvous order whose breaker is closed, `without` left
- * out. MKV_NO_SERVER: none.
+ * The server for a key: the first in its rendezvous order whose breaker is closed; with `after`,
+ * the first behind that one. MKV_NO_SERVER: none.
  */
-uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t without);
+uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t after);
 
 /* breaker.c; worker only */
 void mkv__breaker_init(struct server *server,

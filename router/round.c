@@ -1,7 +1,9 @@
 /*
  * The rounds of a batch: keys grouped by server, one request each (more where a limit of the message
- * asks for it), all out before the first answer. A second round asks the next server in rank for what
- * a lost session left open, and, in the grace time after a change, for what was missed.
+ * asks for it), all out before the first answer. A further round asks the next server in rank for
+ * what a lost session left open, and, in the grace time after a change, for what was missed. Each
+ * change moves a key by one rank at most, so two further rounds find what two changes have moved: a
+ * server that was away when the key was written, and one that was added since.
  */
 #include "router/internal.h"
 
@@ -10,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define ROUNDS_MAX 3u
 
 static bool chunk_full(const struct mkv_batch *b, uint32_t n, uint64_t bytes, uint64_t pieces,
                        uint64_t key_bytes)
@@ -120,10 +124,11 @@ static bool ask_again(const struct mkv_batch *b, const struct answer *a, bool gr
     return a->status == MKV_UNKNOWN && (a->error == -ECONNRESET || a->error == -EACCES);
 }
 
-/* Chooses the servers of the second round; false when nothing is to be asked. */
-static bool second_round(struct mkv_batch *b)
+/* Chooses the servers of the next round; false when nothing is to be asked. */
+static bool next_round(struct mkv_batch *b)
 {
-    if (b->round > 0 || b->late || b->stop_error < 0 || b->stat_out != NULL || b->table->n < 2) {
+    if (b->round + 1 >= ROUNDS_MAX || b->late || b->stop_error < 0 || b->stat_out != NULL ||
+        b->table->n < 2) {
         return false;
     }
     bool grace = mkv__batch_in_grace(b), any = false;
@@ -145,7 +150,7 @@ void mkv__batch_rpc_done(struct mkv_batch *b)
         return;
     }
     recycle(b);
-    if (second_round(b)) {
+    if (next_round(b)) {
         b->round++;
         COUNT(b->client, second_rounds, 1);
         if (group(b) == 0) {

@@ -132,18 +132,23 @@ void mkv__server_put(struct server *server)
     }
 }
 
-uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t without)
+uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t after)
 {
     uint32_t best = MKV_NO_SERVER;
-    uint64_t best_draw = 0;
+    uint64_t best_draw = 0, after_draw = 0;
+    if (after != MKV_NO_SERVER) {
+        after_draw = mkv__place_draw(key_hash, table->servers[after]->hash);
+    }
     for (uint32_t i = 0; i < table->n; i++) {
-        const struct server *s = table->servers[i];
-        if (i == without || !mkv__breaker_closed(s)) {
+        uint64_t draw = mkv__place_draw(key_hash, table->servers[i]->hash);
+        uint32_t weight = table->weights[i];
+        if (!mkv__breaker_closed(table->servers[i]) ||
+            (after != MKV_NO_SERVER &&
+             !mkv__place_before(after_draw, table->weights[after], draw, weight))) {
             continue;
         }
-        uint64_t draw = mkv__place_draw(key_hash, s->hash);
         if (best == MKV_NO_SERVER ||
-            mkv__place_before(draw, table->weights[i], best_draw, table->weights[best])) {
+            mkv__place_before(draw, weight, best_draw, table->weights[best])) {
             best = i;
             best_draw = draw;
         }

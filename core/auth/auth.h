@@ -9,7 +9,7 @@
  *
  * proof = HMAC-SHA256(key, label || transcript so far); connection keys = HKDF-SHA256(key,
  * transcript hash, direction); MAC = AES-256-GMAC(nonce = direction || sequence). Without a key on
- * either side proofs are empty and MACs are zero. A key on one side only is refused.
+ * either side proofs and MACs are zeros. A key on one side only is refused.
  *
  * Bytes in, bytes out: knows no sockets, so that every transport shares it. `extra` is transport
  * data (RDMA: QPN, PSN, GID) inside the transcript.
@@ -45,7 +45,10 @@ struct mkv__hello {
 
 struct mkv__handshake; /* heap object of one side of one connection */
 
-/* keys: n of them; the client uses keys[0]. n_keys 0: no authentication. Borrowed until destroy. */
+/*
+ * keys: n of them; the client uses keys[0]. n_keys 0: no authentication. Keys and ours->extra are
+ * borrowed until destroy. Errors: -ENOMEM, -EINVAL more than 256 bytes of extra.
+ */
 int mkv__handshake_create(bool server, const struct mkv__hello *ours,
                           const struct mkv__auth_key *keys, size_t n_keys,
                           struct mkv__handshake **out);
@@ -63,11 +66,13 @@ int mkv__handshake_take(struct mkv__handshake *h, uint8_t type, const uint8_t *b
                         char why_out[200]);
 bool mkv__handshake_done(const struct mkv__handshake *h);
 /* Valid when done (the server: after HELLO). extra points into the handshake object. */
+/* The client's copy of a peer: version_low == version_high, the one that the server has chosen. */
 const struct mkv__hello *mkv__handshake_peer(const struct mkv__handshake *h);
 const struct mkv__auth_key *mkv__handshake_key(const struct mkv__handshake *h);
 
 /* Sealing: one object per connection and direction. sequence starts at 1. */
 struct mkv__seal;
+/* When done; before, -EINVAL. */
 int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
                          struct mkv__seal **receive_out);
 void mkv__seal_destroy(struct mkv__seal **seal);

@@ -9,6 +9,7 @@
 
 #define NONCE_BYTES 32u
 #define PROOF_BYTES 32u
+#define EXTRA_MAX   256u
 
 enum state { START, HELLO_SENT, WELCOME_SENT, DONE, FAILED };
 enum { REFUSE_VERSION = 1, REFUSE_NO_KEY, REFUSE_UNKNOWN_KEY, REFUSE_WRONG_KEY, REFUSE_MALFORMED };
@@ -17,7 +18,7 @@ struct mkv__handshake {
     bool server, keyed;
     enum state state;
     struct mkv__hello ours, peer;
-    uint8_t peer_extra[256];
+    uint8_t peer_extra[EXTRA_MAX];
     const struct mkv__auth_key *keys, *key;
     size_t n_keys;
     struct mkv__digest *transcript;
@@ -27,6 +28,9 @@ int mkv__handshake_create(bool server, const struct mkv__hello *ours,
                           const struct mkv__auth_key *keys, size_t n_keys,
                           struct mkv__handshake **out)
 {
+    if (ours->extra_len > EXTRA_MAX) {
+        return -EINVAL;
+    }
     struct mkv__handshake *h = calloc(1, sizeof(*h));
     if (h == NULL) {
         return -ENOMEM;
@@ -137,6 +141,14 @@ struct answer {
     char *why;
 };
 
+/* Nothing that the peer did: out of memory, randomness or room. */
+static int fail(struct mkv__handshake *h, const struct answer *a, int error)
+{
+    snprintf(a->why, 200, "the handshake cannot be computed");
+    h->state = FAILED;
+    return error;
+}
+
 static int refuse(struct mkv__handshake *h, const struct answer *a, int status, int error,
                   const char *text)
 {
@@ -152,6 +164,16 @@ static int refuse(struct mkv__handshake *h, const struct answer *a, int status, 
     return error;
 }
 
+static int wrong_key(struct mkv__handshake *h, const struct answer *a, const char *text)
+{
+    char whole[200];
+    if (h->key == NULL) { /* zeros that are not zeros */
+        return refuse(h, a, REFUSE_MALFORMED, -EPROTO, "a proof, and neither side has a key");
+    }
+    snprintf(whole, sizeof(whole), "wrong key (key id %u): %s", (unsigned)h->key->id, text);
+    return refuse(h, a, REFUSE_WRONG_KEY, -EACCES, whole);
+}
+
 static const struct mkv__auth_key *find_key(const struct mkv__handshake *h, uint32_t id)
 {
     for (size_t i = 0; i < h->n_keys; i++) {
@@ -165,32 +187,61 @@ static const struct mkv__auth_key *find_key(const struct mkv__handshake *h, uint
 static int check_hello(struct mkv__handshake *h, int keyed, uint32_t key_id, const struct answer *a)
 {
     char text[200];
+    if (h->peer.version_low > h->peer.version_high) {
+        return refuse(h, a, REFUSE_MALFORMED, -EPROTO, "a malformed greeting");
+    }
     if (h->peer.version_high < h->ours.version_low || h->peer.version_low > h->ours.version_high) {
         bool old = h->peer.version_high < h->ours.version_low;
-        snprintf(
-            text, sizeof(text),
-            "no common version: the server speaks %u to %u, the client %u to %u; upgrade the %s",
-            h->ours.version_low, h->ours.version_high, h->peer.version_low, h->peer.version_high,
-            old ? "client" : "server");
+        snprintf(text, sizeof(text),
+                 "no common version: server speaks %u..%u, client %u..%u; upgrade the %s",
+                 h->ours.version_low, h->ours.version_high, h->peer.version_low,
+                 h->peer.version_high, old ? "client" : "server");
         return refuse(h, a, REFUSE_VERSION, -EPROTO, text);
     }
     if (h->keyed && !keyed) {
         return refuse(
             h, a, REFUSE_NO_KEY, -EACCES,
-            "the server has a key and the client has none: set MEMKV_AUTH_KEY at the client");
+            "the server has a key and this client sent none: set MEMKV_AUTH_KEY at the client");
     }
     if (!h->keyed && keyed) {
         return refuse(
             h, a, REFUSE_NO_KEY, -EACCES,
-            "the client has a key and the server has none: set MEMKV_AUTH_KEY at the server");
+            "the client has a key and this server has none: set MEMKV_AUTH_KEY at the server");
     }
     h->key = h->keyed ? find_key(h, key_id) : NULL;
     if (h->keyed && h->key == NULL) {
-        snprintf(text, sizeof(text), "the server has no key with id %u: set auth_key_id",
+        snprintf(text, sizeof(text),
+                 "the server has no key with id %u: add it there, or set auth_key_id at the client",
                  (unsigned)key_id);
         return refuse(h, a, REFUSE_UNKNOWN_KEY, -EACCES, text);
     }
     return 0;
+}
+
+static int put_welcome(struct mkv__handshake *h, const struct answer *a)
+{
+    uint8_t nonce[NONCE_BYTES], sum[PROOF_BYTES];
+    struct mkv__cursor c = mkv__cursor_over(a->out, a->cap);
+    struct mkv__hello welcome = h->ours;
+    uint8_t chosen = h->peer.version_high < h->ours.version_high ? h->peer.version_high
+                                                                 : h->ours.version_high;
+    welcome.version_low = chosen;
+    welcome.version_high = chosen;
+    welcome.session = h->peer.session;
+    welcome.lane = h->peer.lane;
+    int r = mkv__random(nonce, sizeof(nonce));
+    put_hello(&c, &welcome, h->keyed, h->key != NULL ? h->key->id : 0, nonce);
+    mkv__digest_add(h->transcript, a->out, (size_t)(c.at - a->out));
+    r = r < 0 ? r : proof(h, "memkv server", sum);
+    mkv__put_bytes(&c, sum, PROOF_BYTES);
+    if (r < 0 || c.bad) {
+        return fail(h, a, r < 0 ? r : -EMSGSIZE);
+    }
+    mkv__digest_add(h->transcript, sum, PROOF_BYTES);
+    h->state = WELCOME_SENT;
+    *a->type = MKV_TYPE_WELCOME;
+    *a->len = (size_t)(c.at - a->out);
+    return (int)*a->len;
 }
 
 static int take_hello(struct mkv__handshake *h, const uint8_t *body, size_t len,
@@ -206,24 +257,8 @@ static int take_hello(struct mkv__handshake *h, const uint8_t *body, size_t len,
     if (r < 0) {
         return r;
     }
-    uint8_t nonce[NONCE_BYTES], sum[PROOF_BYTES];
-    struct mkv__cursor o = mkv__cursor_over(a->out, a->cap);
     mkv__digest_add(h->transcript, body, len);
-    r = mkv__random(nonce, sizeof(nonce));
-    h->ours.session = h->peer.session;
-    h->ours.lane = h->peer.lane;
-    put_hello(&o, &h->ours, h->keyed, h->key != NULL ? h->key->id : 0, nonce);
-    mkv__digest_add(h->transcript, a->out, (size_t)(o.at - a->out));
-    r = r < 0 ? r : proof(h, "memkv server", sum);
-    mkv__put_bytes(&o, sum, PROOF_BYTES);
-    if (r < 0 || o.bad) {
-        return r < 0 ? r : -EMSGSIZE;
-    }
-    mkv__digest_add(h->transcript, sum, PROOF_BYTES);
-    h->state = WELCOME_SENT;
-    *a->type = MKV_TYPE_WELCOME;
-    *a->len = (size_t)(o.at - a->out);
-    return (int)*a->len;
+    return put_welcome(h, a);
 }
 
 static int take_welcome(struct mkv__handshake *h, const uint8_t *body, size_t len,
@@ -241,25 +276,27 @@ static int take_welcome(struct mkv__handshake *h, const uint8_t *body, size_t le
     if ((keyed == 1) != h->keyed) {
         return refuse(h, a, 0, -EACCES,
                       h->keyed
-                          ? "the server has no key and this client has one"
+                          ? "the client has a key and the server has none: set MEMKV_AUTH_KEY at "
+                            "the server"
                           : "the server has a key and this client has none: set MEMKV_AUTH_KEY");
     }
-    if (h->peer.version_low > h->ours.version_high || h->peer.version_high < h->ours.version_low) {
-        return refuse(h, a, 0, -EPROTO, "no common version with the server");
+    if (h->peer.version_low != h->peer.version_high || h->peer.version_low < h->ours.version_low ||
+        h->peer.version_low > h->ours.version_high) {
+        return refuse(h, a, 0, -EPROTO, "the server chose a version that was not offered");
     }
     uint8_t sum[PROOF_BYTES];
     mkv__digest_add(h->transcript, body, greeting);
     int r = proof(h, "memkv server", sum);
     if (r < 0) {
-        return r;
+        return fail(h, a, r);
     }
     if (!mkv__same(sum, theirs, PROOF_BYTES)) {
-        return refuse(h, a, 0, -EACCES, "the server has another key than this client");
+        return wrong_key(h, a, "the server does not prove to have this client's key");
     }
     mkv__digest_add(h->transcript, sum, PROOF_BYTES);
     r = proof(h, "memkv client", sum);
     if (r < 0 || a->cap < PROOF_BYTES) {
-        return r < 0 ? r : -EMSGSIZE;
+        return fail(h, a, r < 0 ? r : -EMSGSIZE);
     }
     memcpy(a->out, sum, PROOF_BYTES);
     mkv__digest_add(h->transcript, sum, PROOF_BYTES);
@@ -275,26 +312,29 @@ static int take_prove(struct mkv__handshake *h, const uint8_t *body, size_t len,
     uint8_t sum[PROOF_BYTES];
     int r = proof(h, "memkv client", sum);
     if (r < 0) {
-        return r;
+        return fail(h, a, r);
     }
-    if (len != PROOF_BYTES || !mkv__same(sum, body, PROOF_BYTES)) {
-        return refuse(h, a, REFUSE_WRONG_KEY, -EACCES,
-                      "the client has another key than the server");
+    if (len != PROOF_BYTES) {
+        return refuse(h, a, REFUSE_MALFORMED, -EPROTO, "a malformed proof");
+    }
+    if (!mkv__same(sum, body, PROOF_BYTES)) {
+        return wrong_key(h, a, "the client does not prove to have the server's key");
     }
     mkv__digest_add(h->transcript, sum, PROOF_BYTES);
     h->state = DONE;
     return 0;
 }
 
+/* Nobody has proved anything yet: the text may be anybody's, so only plain characters pass. */
 static int take_refuse(struct mkv__handshake *h, const uint8_t *body, size_t len,
                        const struct answer *a)
 {
-    char text[180];
+    char text[180] = "without a reason";
     size_t n = 0;
     for (size_t i = 1; i < len && n < sizeof(text) - 1; i++) {
         text[n++] = body[i] >= 32 && body[i] < 127 ? (char)body[i] : '?';
+        text[n] = '\0';
     }
-    text[n] = '\0';
     snprintf(a->why, 200, "refused: %s", text);
     h->state = FAILED;
     bool key = len > 0 && body[0] >= REFUSE_NO_KEY && body[0] <= REFUSE_WRONG_KEY;
@@ -318,7 +358,7 @@ int mkv__handshake_take(struct mkv__handshake *h, uint8_t type, const uint8_t *b
     if (!h->server && h->state == HELLO_SENT && type == MKV_TYPE_WELCOME) {
         return take_welcome(h, body, len, &a);
     }
-    if (!h->server && type == MKV_TYPE_REFUSE) {
+    if (!h->server && h->state == HELLO_SENT && type == MKV_TYPE_REFUSE) {
         return take_refuse(h, body, len, &a);
     }
     return refuse(h, &a, REFUSE_MALFORMED, -EPROTO, "a message that does not belong here");
@@ -342,6 +382,9 @@ const struct mkv__auth_key *mkv__handshake_key(const struct mkv__handshake *h)
 int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
                          struct mkv__seal **receive_out)
 {
+    if (h->state != DONE) {
+        return -EINVAL;
+    }
     uint8_t digest[32], keys[2][MKV_KEY_BYTES] = {{0}};
     int r = mkv__digest_now(h->transcript, digest);
     if (r == 0 && h->key != NULL) {

@@ -40,8 +40,9 @@ int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *o
     h.sequence = mkv__get_le(&c, 8);
     memcpy(h.mac, mkv__take(&c, MKV_MAC_BYTES), MKV_MAC_BYTES);
     uint32_t most = h.type == MKV_TYPE_DATA ? MKV_DATA_MAX : MKV_MESSAGE_MAX;
+    bool critical = (h.flags & MKV_FLAG_CRITICAL) != 0 && !mkv__type_is_request(h.type);
     if (magic != MKV_WIRE_MAGIC || h.version != MKV_WIRE_VERSION || zero != 0 ||
-        h.body_len > most || h.cls > MKV_CLASS_BACKGROUND || (h.flags & MKV_FLAG_CRITICAL)) {
+        h.body_len > most || h.cls > MKV_CLASS_BACKGROUND || critical) {
         return -EPROTO;
     }
     *out = h;

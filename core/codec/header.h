@@ -11,6 +11,7 @@
 #ifndef CORE_CODEC_HEADER_H
 #define CORE_CODEC_HEADER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define MKV_WIRE_MAGIC   0x31564b4du /* "MKV1" */
@@ -44,8 +45,11 @@ enum mkv__type {
 };
 #define MKV_TYPE_REPLY_TO(type) ((type) + 32)
 
-#define MKV_FLAG_CRITICAL \
-    0x8000u /* a receiver that does not know a flag of 0x4000..0x0100 refuses */
+/*
+ * A receiver ignores a flag of 0x4000..0x0100 that it does not know, or refuses where this bit is
+ * set too: the server answers a request with MKV_WIRE_ERROR; anything else is -EPROTO.
+ */
+#define MKV_FLAG_CRITICAL 0x8000u
 
 enum mkv__class { MKV_CLASS_URGENT, MKV_CLASS_BACKGROUND };
 
@@ -60,8 +64,16 @@ struct mkv__header {
     uint8_t mac[MKV_MAC_BYTES];
 };
 
+static inline bool mkv__type_is_request(uint8_t type)
+{
+    return type >= MKV_TYPE_GET && type < MKV_TYPE_REPLY;
+}
+
 void mkv__header_encode(const struct mkv__header *header, uint8_t out[MKV_HEADER_BYTES]);
-/* -EPROTO: not our magic, unknown version, reserved bytes set, body too long for the type. */
+/*
+ * -EPROTO: not our magic, unknown version, reserved bytes set, body too long for the type, a
+ * critical flag on what is not a request.
+ */
 int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *header_out);
 
 #endif

@@ -59,6 +59,21 @@ struct mkv__request {
     uint64_t range_offset, range_len; /* get; range_len 0: the whole value */
     uint32_t n_keys;
     struct mkv__wire_key *keys;
+    uint32_t n_segments;     /* get, set with MKV_REQ_SEGMENTS; else 0 */
+    const uint8_t *segments; /* encoded, MKV_SEGMENT_BYTES each; decoded: points into `body` */
+};
+
+#define MKV_SEGMENT_BYTES 26u
+
+/*
+ * `count` runs of `length` bytes, `stride` bytes apart, in a region that the client has announced on
+ * this connection. A request's segments laid end to end are its linear space: the values end to end.
+ */
+struct mkv__segment {
+    uint16_t region;
+    uint64_t offset; /* bytes, of the first run in the region */
+    uint32_t length, count;
+    uint64_t stride; /* bytes; 0 with one run */
 };
 
 struct mkv__answer {
@@ -76,12 +91,22 @@ struct mkv__reply {
     struct mkv__answer *answers;
 };
 
-/* Upper bound of the encoded size; and the encoding. Returns the length written, or -EMSGSIZE. */
+void mkv__segment_encode(const struct mkv__segment *segment, uint8_t out[MKV_SEGMENT_BYTES]);
+/* index < n_segments. What request_decode took holds no empty run, no overlap and no overflow. */
+void mkv__segment_get(const struct mkv__request *request, uint32_t index,
+                      struct mkv__segment *segment_out);
+
+/*
+ * Upper bound of the encoded size; and the encoding. Returns the length written, or -EMSGSIZE.
+ * Fields that the type does not carry are ignored. The caller keeps to what the decoder checks:
+ * key_len >= 1, positions increasing, segments as long as the values.
+ */
 size_t mkv__request_bound(const struct mkv__request *request);
 int64_t mkv__request_encode(const struct mkv__request *request, uint8_t *out, size_t cap);
 /*
  * Decodes into keys[max_keys] and an arena of arena_len bytes for the joined keys (256 per key is
- * always enough). Errors: -EPROTO, -EMSGSIZE too many keys. namespace_ points into `body`.
+ * always enough). max_keys at most 4096. Errors: -EPROTO, -EMSGSIZE too many keys. namespace_ points
+ * into `body`.
  */
 int mkv__request_decode(uint8_t type, const uint8_t *body, size_t len, struct mkv__wire_key *keys,
                         uint32_t max_keys, uint8_t *arena, size_t arena_len,
@@ -89,7 +114,11 @@ int mkv__request_decode(uint8_t type, const uint8_t *body, size_t len, struct mk
 
 size_t mkv__reply_bound(uint8_t type, uint32_t n);
 int64_t mkv__reply_encode(const struct mkv__reply *reply, uint8_t *out, size_t cap);
-/* An EXISTS reply is a bitmap (plus lengths, checksums and the lease where asked for). */
+/*
+ * An EXISTS reply of hits and misses is a bitmap, and carries flags, lease, generations, lengths and
+ * checksums only where a hit has them (the server leaves out what was not asked for). With any other
+ * status it is a list of records, as all others are. Both give back exactly what was encoded.
+ */
 int mkv__reply_decode(uint8_t type, const uint8_t *body, size_t len, struct mkv__answer *answers,
                       uint32_t max, struct mkv__reply *reply_out);
 

@@ -6,43 +6,102 @@
 
 #define ANSWER_BYTES 26u
 
-/* EXISTS: all answers are HIT or MISS, without lengths: a bitmap. Else a record each. */
 enum { FORM_RECORDS, FORM_BITMAP };
 
-static bool fits_bitmap(const struct mkv__reply *r)
+/* What follows the bitmap of an EXISTS reply. */
+enum {
+    PART_LEASE = 1u << 0, /* u32 lease in ms, bitmap of the keys that have it */
+    PART_FLAGS = 1u << 1, /* from here on one field for each hit */
+    PART_GENERATION = 1u << 2,
+    PART_LENGTH = 1u << 3,
+    PART_CHECKSUM = 1u << 4,
+    PARTS = (1u << 5) - 1,
+};
+
+/* Flags but LEASED, which the lease itself says. */
+static uint8_t other_flags(const struct mkv__answer *a)
 {
-    if (r->type != MKV_TYPE_REPLY_TO(MKV_TYPE_EXISTS)) {
-        return false;
-    }
+    return a->flags & (uint8_t)~MKV_ANSWER_LEASED;
+}
+
+/* A bitmap gives back hits of one lease, and misses that say nothing else. */
+static bool fits_bitmap(const struct mkv__reply *r, unsigned *parts_out, uint32_t *lease_out)
+{
+    unsigned parts = 0;
+    uint32_t lease = 0;
     for (uint32_t i = 0; i < r->n; i++) {
         const struct mkv__answer *a = &r->answers[i];
-        if ((a->status != MKV_WIRE_HIT && a->status != MKV_WIRE_MISS) || a->length != 0) {
+        bool leased = a->lease_ms != 0;
+        bool rest = a->flags != 0 || leased || a->generation != 0 || a->length != 0 ||
+                    a->checksum != 0;
+        if (a->status == MKV_WIRE_MISS && !rest) {
+            continue;
+        }
+        if (a->status != MKV_WIRE_HIT || leased != ((a->flags & MKV_ANSWER_LEASED) != 0) ||
+            (leased && lease != 0 && a->lease_ms != lease)) {
             return false;
         }
+        lease = leased ? a->lease_ms : lease;
+        parts |= leased ? PART_LEASE : 0;
+        parts |= other_flags(a) != 0 ? PART_FLAGS : 0;
+        parts |= a->generation != 0 ? PART_GENERATION : 0;
+        parts |= a->length != 0 ? PART_LENGTH : 0;
+        parts |= a->checksum != 0 ? PART_CHECKSUM : 0;
     }
-    return true;
+    *parts_out = parts;
+    *lease_out = lease;
+    return r->type == MKV_TYPE_REPLY_TO(MKV_TYPE_EXISTS);
 }
 
 size_t mkv__reply_bound(uint8_t type, uint32_t n)
 {
     (void)type;
-    return 16 + (size_t)n * ANSWER_BYTES;
+    return 16 + (size_t)n * ANSWER_BYTES; /* a bitmap with all its parts is smaller */
 }
 
-static void put_bitmap(struct mkv__cursor *c, const struct mkv__reply *r)
+static bool bit(const uint8_t *bits, uint32_t i)
 {
-    uint32_t lease = 0;
-    uint8_t *bits = mkv__take(c, (r->n + 7) / 8);
-    if (bits != NULL) {
-        memset(bits, 0, (r->n + 7) / 8);
+    return (bits[i / 8] >> (i % 8) & 1) != 0;
+}
+
+static uint8_t *take_bitmap(struct mkv__cursor *c, uint32_t n)
+{
+    return mkv__take(c, ((size_t)n + 7) / 8);
+}
+
+static void put_hits(struct mkv__cursor *c, const struct mkv__reply *r, bool leases)
+{
+    uint8_t *bits = take_bitmap(c, r->n);
+    if (bits == NULL) {
+        return;
     }
-    for (uint32_t i = 0; bits != NULL && i < r->n; i++) {
-        if (r->answers[i].status == MKV_WIRE_HIT) {
+    memset(bits, 0, (r->n + 7) / 8);
+    for (uint32_t i = 0; i < r->n; i++) {
+        const struct mkv__answer *a = &r->answers[i];
+        if (leases ? a->lease_ms != 0 : a->status == MKV_WIRE_HIT) {
             bits[i / 8] |= (uint8_t)(1u << (i % 8));
-            lease = r->answers[i].lease_ms > lease ? r->answers[i].lease_ms : lease;
         }
     }
-    mkv__put_le(c, lease, 4);
+}
+
+static void put_bitmap(struct mkv__cursor *c, const struct mkv__reply *r, unsigned parts,
+                       uint32_t lease)
+{
+    mkv__put_le(c, parts, 1);
+    put_hits(c, r, false);
+    if (parts & PART_LEASE) {
+        mkv__put_le(c, lease, 4);
+        put_hits(c, r, true);
+    }
+    for (uint32_t i = 0; i < r->n && !c->bad; i++) {
+        const struct mkv__answer *a = &r->answers[i];
+        if (a->status == MKV_WIRE_HIT) {
+            mkv__put_le(c, other_flags(a), parts & PART_FLAGS ? 1 : 0);
+            mkv__put_le(c, a->generation, parts & PART_GENERATION ? 4 : 0);
+            mkv__put_le(c, a->length, parts & PART_LENGTH ? 8 : 0);
+            mkv__put_le(c, a->checksum, parts & PART_CHECKSUM ? 8 : 0);
+        }
+    }
 }
 
 static void put_record(struct mkv__cursor *c, const struct mkv__answer *a)
@@ -58,11 +117,13 @@ static void put_record(struct mkv__cursor *c, const struct mkv__answer *a)
 int64_t mkv__reply_encode(const struct mkv__reply *r, uint8_t *out, size_t cap)
 {
     struct mkv__cursor c = mkv__cursor_over(out, cap);
-    bool bitmap = fits_bitmap(r);
+    unsigned parts = 0;
+    uint32_t lease = 0;
+    bool bitmap = fits_bitmap(r, &parts, &lease);
     mkv__put_le(&c, r->n, 4);
     mkv__put_le(&c, bitmap ? FORM_BITMAP : FORM_RECORDS, 1);
     if (bitmap) {
-        put_bitmap(&c, r);
+        put_bitmap(&c, r, parts, lease);
     }
     for (uint32_t i = 0; !bitmap && i < r->n; i++) {
         put_record(&c, &r->answers[i]);
@@ -70,15 +131,42 @@ int64_t mkv__reply_encode(const struct mkv__reply *r, uint8_t *out, size_t cap)
     return c.bad ? -EMSGSIZE : (int64_t)(c.at - out);
 }
 
+/* Bits behind the last key must be 0: one reply has one form. */
+static bool tail_is_clear(const uint8_t *bits, uint32_t n)
+{
+    return n % 8 == 0 || bits[n / 8] >> (n % 8) == 0;
+}
+
 static void get_bitmap(struct mkv__cursor *c, struct mkv__answer *answers, uint32_t n)
 {
-    const uint8_t *bits = mkv__take(c, (n + 7) / 8);
-    uint32_t lease = (uint32_t)mkv__get_le(c, 4);
-    for (uint32_t i = 0; !c->bad && i < n; i++) {
-        bool hit = bits[i / 8] >> (i % 8) & 1;
-        answers[i] = (struct mkv__answer){.status = hit ? MKV_WIRE_HIT : MKV_WIRE_MISS,
-                                          .flags = hit && lease > 0 ? MKV_ANSWER_LEASED : 0,
-                                          .lease_ms = hit ? lease : 0};
+    unsigned parts = (unsigned)mkv__get_le(c, 1);
+    const uint8_t *hits = take_bitmap(c, n), *leased = NULL;
+    uint32_t lease = 0;
+    if (parts & PART_LEASE) {
+        lease = (uint32_t)mkv__get_le(c, 4);
+        leased = take_bitmap(c, n);
+        c->bad = c->bad || lease == 0;
+    }
+    if (c->bad || (parts & ~PARTS) != 0 || !tail_is_clear(hits, n) ||
+        (leased != NULL && !tail_is_clear(leased, n))) {
+        c->bad = true;
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        bool has_lease = leased != NULL && bit(leased, i);
+        answers[i] = (struct mkv__answer){.status = MKV_WIRE_MISS};
+        if (!bit(hits, i)) {
+            c->bad = c->bad || has_lease;
+            continue;
+        }
+        answers[i].status = MKV_WIRE_HIT;
+        answers[i].flags = (uint8_t)mkv__get_le(c, parts & PART_FLAGS ? 1 : 0);
+        c->bad = c->bad || (answers[i].flags & MKV_ANSWER_LEASED) != 0;
+        answers[i].flags |= has_lease ? MKV_ANSWER_LEASED : 0;
+        answers[i].lease_ms = has_lease ? lease : 0;
+        answers[i].generation = (uint32_t)mkv__get_le(c, parts & PART_GENERATION ? 4 : 0);
+        answers[i].length = mkv__get_le(c, parts & PART_LENGTH ? 8 : 0);
+        answers[i].checksum = mkv__get_le(c, parts & PART_CHECKSUM ? 8 : 0);
     }
 }
 

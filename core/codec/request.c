@@ -7,6 +7,10 @@
 
 enum { ALL_EQUAL, EACH };
 
+/* Far above every value and address, and so low that sums and products of them do not wrap. */
+#define LENGTH_MAX ((uint64_t)1 << 40)
+#define OFFSET_MAX ((uint64_t)1 << 56)
+
 static bool has_values(uint8_t type)
 {
     return type == MKV_TYPE_GET || type == MKV_TYPE_SET;
@@ -14,7 +18,8 @@ static bool has_values(uint8_t type)
 
 size_t mkv__request_bound(const struct mkv__request *r)
 {
-    return 64 + r->namespace_len + mkv__keys_bound(r->keys, r->n_keys) + (size_t)r->n_keys * 28;
+    return 64 + r->namespace_len + mkv__keys_bound(r->keys, r->n_keys) + (size_t)r->n_keys * 28 +
+           (size_t)r->n_segments * MKV_SEGMENT_BYTES;
 }
 
 static void put_positions(struct mkv__cursor *c, const struct mkv__request *r)
@@ -73,7 +78,32 @@ int64_t mkv__request_encode(const struct mkv__request *r, uint8_t *out, size_t c
             mkv__put_le(&c, r->keys[i].raw_length, 8);
         }
     }
+    if (r->flags & MKV_REQ_SEGMENTS) {
+        mkv__put_le(&c, r->n_segments, 4);
+        mkv__put_bytes(&c, r->segments, (size_t)r->n_segments * MKV_SEGMENT_BYTES);
+    }
     return c.bad ? -EMSGSIZE : (int64_t)(c.at - out);
+}
+
+void mkv__segment_encode(const struct mkv__segment *s, uint8_t out[MKV_SEGMENT_BYTES])
+{
+    struct mkv__cursor c = mkv__cursor_over(out, MKV_SEGMENT_BYTES);
+    mkv__put_le(&c, s->region, 2);
+    mkv__put_le(&c, s->offset, 8);
+    mkv__put_le(&c, s->length, 4);
+    mkv__put_le(&c, s->count, 4);
+    mkv__put_le(&c, s->stride, 8);
+}
+
+void mkv__segment_get(const struct mkv__request *r, uint32_t index, struct mkv__segment *out)
+{
+    struct mkv__cursor c = mkv__cursor_over(r->segments + (size_t)index * MKV_SEGMENT_BYTES,
+                                            MKV_SEGMENT_BYTES);
+    out->region = (uint16_t)mkv__get_le(&c, 2);
+    out->offset = mkv__get_le(&c, 8);
+    out->length = (uint32_t)mkv__get_le(&c, 4);
+    out->count = (uint32_t)mkv__get_le(&c, 4);
+    out->stride = mkv__get_le(&c, 8);
 }
 
 static void get_positions(struct mkv__cursor *c, struct mkv__request *r)
@@ -98,8 +128,7 @@ static void get_lengths(struct mkv__cursor *c, struct mkv__request *r)
     for (uint32_t i = 0; i < r->n_keys && !c->bad; i++) {
         r->keys[i].length = form == EACH || i == 0 ? mkv__get_le(c, 8) : r->keys[0].length;
         r->keys[i].raw_length = r->keys[i].length;
-        /* Sums of lengths must not wrap; the largest value is far below. */
-        c->bad = c->bad || r->keys[i].length > ((uint64_t)1 << 40);
+        c->bad = c->bad || r->keys[i].length > LENGTH_MAX;
     }
 }
 
@@ -108,6 +137,7 @@ static void get_tail(struct mkv__cursor *c, struct mkv__request *r)
     if (r->type == MKV_TYPE_GET) {
         r->range_offset = mkv__get_le(c, 8);
         r->range_len = mkv__get_le(c, 8);
+        c->bad = c->bad || r->range_offset > LENGTH_MAX || r->range_len > LENGTH_MAX;
     }
     if (r->type == MKV_TYPE_SET) {
         r->encoding = (uint16_t)mkv__get_le(c, 2);
@@ -119,8 +149,44 @@ static void get_tail(struct mkv__cursor *c, struct mkv__request *r)
         }
         if (r->type == MKV_TYPE_SET && r->encoding != 0) {
             r->keys[i].raw_length = mkv__get_le(c, 8);
+            c->bad = c->bad || r->keys[i].raw_length > LENGTH_MAX;
         }
     }
+}
+
+static bool segment_is_sound(const struct mkv__segment *s)
+{
+    if (s->length == 0 || s->count == 0 || s->offset > OFFSET_MAX) {
+        return false;
+    }
+    if (s->count == 1) {
+        return s->stride == 0;
+    }
+    return s->stride >= s->length && s->stride <= OFFSET_MAX / (s->count - 1);
+}
+
+/* The bytes of the values, as this request moves them. */
+static uint64_t bytes_of(const struct mkv__request *r)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < r->n_keys; i++) {
+        sum += r->range_len != 0 ? r->range_len : r->keys[i].length;
+    }
+    return sum;
+}
+
+static void get_segments(struct mkv__cursor *c, struct mkv__request *r)
+{
+    uint64_t sum = 0;
+    r->n_segments = (uint32_t)mkv__get_le(c, 4);
+    r->segments = mkv__take(c, (size_t)r->n_segments * MKV_SEGMENT_BYTES);
+    for (uint32_t i = 0; i < r->n_segments && !c->bad; i++) {
+        struct mkv__segment s;
+        mkv__segment_get(r, i, &s);
+        c->bad = !segment_is_sound(&s) ||
+                 __builtin_add_overflow(sum, (uint64_t)s.length * s.count, &sum);
+    }
+    c->bad = c->bad || !has_values(r->type) || sum != bytes_of(r);
 }
 
 int mkv__request_decode(uint8_t type, const uint8_t *body, size_t len, struct mkv__wire_key *keys,
@@ -147,6 +213,9 @@ int mkv__request_decode(uint8_t type, const uint8_t *body, size_t len, struct mk
         get_lengths(&c, &r);
     }
     get_tail(&c, &r);
+    if (r.flags & MKV_REQ_SEGMENTS) {
+        get_segments(&c, &r);
+    }
     if (c.bad || mkv__left(&c) != 0) {
         return -EPROTO;
     }

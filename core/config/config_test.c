@@ -121,8 +121,9 @@ static void test_chain(void **state)
                         "MEMKV_EXISTS_TIMEOUT=110ms", NULL};
     const struct mkv__config_arg args[] = {{"exists_timeout", "120ms", NULL},
                                            {"lanes", "3", "--lanes"},
+                                           {"servers", "b=10.0.0.2", NULL},
                                            {"spin", "off", "extra config"}};
-    struct run r = {.components = MKV__CLIENT, .environ_ = environ_, .args = args, .n_args = 3};
+    struct run r = {.components = MKV__CLIENT, .environ_ = environ_, .args = args, .n_args = 4};
     good(&r);
     check_origin(&r, MKV_OPT_CONNECT_TIMEOUT, "500ms", "default");
     check_origin(&r, MKV_OPT_GET_TIMEOUT, "1s", "memkv.yaml:1");
@@ -130,7 +131,7 @@ static void test_chain(void **state)
     check_origin(&r, MKV_OPT_EXISTS_TIMEOUT, "120ms", "argument");
     check_origin(&r, MKV_OPT_LANES, "3", "--lanes");
     check_origin(&r, MKV_OPT_SPIN, "false", "extra config");
-    check_origin(&r, MKV_OPT_SERVERS, "a=10.0.0.1:9900", "memkv.yaml:4");
+    check_origin(&r, MKV_OPT_SERVERS, "b=10.0.0.2:9900", "argument");
     assert_int_equal(mkv__config_origin_kind(r.config, MKV_OPT_GET_TIMEOUT), MKV__ORIGIN_FILE);
     assert_int_equal(mkv__config_origin_kind(r.config, MKV_OPT_SET_TIMEOUT),
                      MKV__ORIGIN_ENVIRONMENT);

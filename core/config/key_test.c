@@ -37,6 +37,18 @@ static void test_one_key(void **state)
     assert_true(exposed);
 }
 
+static void test_largest_file(void **state)
+{
+    (void)state;
+    uint8_t key[MKV_KEY_BYTES];
+    char text[4096], error[MKV_SPAN_ERROR] = "";
+    bool exposed;
+    memset(text, ' ', sizeof(text));
+    memcpy(text, KEY_A, strlen(KEY_A));
+    assert_int_equal(test_files_write("key", text, sizeof(text), 0600), 0);
+    assert_int_equal(mkv__key_read("key", key, &exposed, error), 0);
+}
+
 static void check_bad_file(const char *name, const char *expected)
 {
     uint8_t key[MKV_KEY_BYTES] = {7};
@@ -89,6 +101,29 @@ static void test_many_keys(void **state)
     assert_string_equal(list.keys[1].namespaces, "team-a/");
     mkv__key_list_fini(&list);
     assert_int_equal(list.n, 0);
+    assert_false(exposed);
+    write_text("keys", "1 " KEY_A, 0604);
+    assert_int_equal(mkv__key_list_read(&list, "keys", &exposed, error), 0);
+    assert_true(exposed);
+    mkv__key_list_fini(&list);
+}
+
+static void test_longest_prefix(void **state)
+{
+    (void)state;
+    struct mkv__key_list list = {0};
+    char error[MKV_SPAN_ERROR] = "", text[400];
+    bool exposed;
+    int len = snprintf(text, sizeof(text), "1 %s %0255d", KEY_A, 7);
+    write_text("keys", text, 0600);
+    assert_int_equal(mkv__key_list_read(&list, "keys", &exposed, error), 0);
+    assert_int_equal(strlen(list.keys[0].namespaces), 255);
+    mkv__key_list_fini(&list);
+    memcpy(text + len, "8", 2);
+    write_text("keys", text, 0600);
+    assert_int_equal(mkv__key_list_read(&list, "keys", &exposed, error), -EINVAL);
+    assert_non_null(strstr(error, "...\" is longer than 255 bytes"));
+    mkv__key_list_fini(&list);
 }
 
 static void check_bad_list(const char *text, const char *expected)
@@ -106,6 +141,8 @@ static void test_bad_lists(void **state)
 {
     (void)state;
     check_bad_list("1 " KEY_A "\n1 " KEY_B "\n", "keys:2: key id 1 is given twice");
+    check_bad_list("1 " KEY_A "\n2 " KEY_A "\n3 " KEY_A "\n3 " KEY_B "\n",
+                   "keys:4: key id 3 is given twice");
     check_bad_list("\n" KEY_A "\n",
                    "keys:2: the line does not begin with a key's id (expected ID KEY [PREFIX])");
     check_bad_list("4294967296 " KEY_A,
@@ -155,7 +192,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_key),
+        cmocka_unit_test(test_largest_file),
         cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_longest_prefix),
         cmocka_unit_test(test_many_keys),
         cmocka_unit_test(test_bad_lists),
         cmocka_unit_test(test_number_of_keys_is_bounded),

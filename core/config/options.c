@@ -379,33 +379,24 @@ static unsigned min3(unsigned a, unsigned b, unsigned c)
     return m < c ? m : c;
 }
 
-/* Edit distance in which two neighbours that changed places count as one slip. Both names are
+/* How many letters must be changed, added or left out to make one name of the other. Both are
  * shorter than NAME_MAX_LEN. */
 static unsigned distance(const char *a, const char *b)
 {
-    unsigned d[3][NAME_MAX_LEN + 1];
+    unsigned row[NAME_MAX_LEN + 1];
     size_t n = strlen(b);
-    unsigned *before = d[0], *last = d[1], *row = d[2];
     for (size_t j = 0; j <= n; j++) {
-        last[j] = (unsigned)j;
-        before[j] = 0;
+        row[j] = (unsigned)j;
     }
-    for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        row[0] = (unsigned)i;
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        unsigned diagonal = row[0]++;
         for (size_t j = 1; j <= n; j++) {
-            bool same = fold(a[i - 1]) == fold(b[j - 1]);
-            row[j] = min3(last[j] + 1, row[j - 1] + 1, last[j - 1] + !same);
-            if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) &&
-                fold(a[i - 2]) == fold(b[j - 1]) && before[j - 2] + 1 < row[j]) {
-                row[j] = before[j - 2] + 1;
-            }
+            unsigned changed = diagonal + (fold(a[i]) != fold(b[j - 1]));
+            diagonal = row[j];
+            row[j] = min3(row[j] + 1, row[j - 1] + 1, changed);
         }
-        unsigned *spare = before;
-        before = last;
-        last = row;
-        row = spare;
     }
-    return last[n];
+    return row[n];
 }
 
 const char *mkv__option_suggest(const char *name, unsigned components)

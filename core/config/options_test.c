@@ -57,6 +57,9 @@ static void test_suggestions(void **state)
         {"autth_key", "auth_key"},
         {"memroy", "memory"},
         {"workers.cpu", "workers.cpus"},
+        {"breaker.probe_mx", "breaker.probe_max"},
+        {"lzns", "lanes"},
+        {"lzzs", NULL},
         {"prefetch_threshold", NULL},
         {"", NULL},
         {"x", NULL},
@@ -128,6 +131,14 @@ static void test_help(void **state)
                                  "follows finds it. 0:\n"
                                  "                              no leases.\n"
                                  "                              default 10s; 0s to 1h\n"));
+    assert_non_null(strstr(text,
+                           "  --checksum BOOL             Verify every value where it arrives. "
+                           "Switching it\n"
+                           "                              off gives up the promise that a "
+                           "wrong page is\n"
+                           "                              never returned.\n"
+                           "                              default true\n"));
+    assert_non_null(strstr(text, "Not used by tcp.\n  --lanes N "));
     assert_null(strstr(text, "--servers"));
     for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1) {
         assert_true(strchr(line, '\n') - line <= 80);

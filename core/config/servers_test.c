@@ -256,6 +256,21 @@ static void test_limits(void **state)
     free(text);
 }
 
+static void test_longest_name(void **state)
+{
+    (void)state;
+    char text[80], error[MKV_SPAN_ERROR];
+    struct mkv__server_list *list;
+    memset(text, 'n', sizeof(text));
+    memcpy(text + 63, "=a", 3);
+    assert_int_equal(mkv__server_list_parse(text, &list, error), 0);
+    assert_int_equal(strlen(list->servers[0].name), 63);
+    mkv__server_list_destroy(&list);
+    memcpy(text + 63, "n=a", 4);
+    assert_int_equal(mkv__server_list_parse(text, &list, error), -EINVAL);
+    assert_non_null(strstr(error, "is not a name of a server"));
+}
+
 static void test_printing_counts_what_does_not_fit(void **state)
 {
     (void)state;
@@ -281,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_bad_lists),
         cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_longest_name),
         cmocka_unit_test(test_printing_counts_what_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#define SIXTYFOUR "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 struct row {
     enum mkv__option_id id;
     const char *text;
@@ -42,6 +44,8 @@ static void test_values_print_in_canonical_form(void **state)
         {MKV_OPT_NAMESPACE, "", ""},
         {MKV_OPT_RDMA_DEVICES, "mlx5_0 , mlx5_1", "mlx5_0,mlx5_1"},
         {MKV_OPT_WORKERS_CPUS, "8, 3 ,0-2,2", "0-3,8"},
+        {MKV_OPT_WORKERS_CPUS, "2,4-7", "2,4-7"},
+        {MKV_OPT_RDMA_DEVICES, SIXTYFOUR, SIXTYFOUR},
         {MKV_OPT_LISTEN, "[::]:0", "[::]:0"},
         {MKV_OPT_SERVERS, "a = h * 2", "a=h:9900*2"},
         {MKV_OPT_AUTH_KEY, "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F\n",
@@ -83,6 +87,8 @@ static void test_bad_values(void **state)
         {MKV_OPT_TRANSPORT, "tc", "\"tc\" is none of auto|rdma|shm|tcp"},
         {MKV_OPT_AUTH_KEY_FILE, "", "\"\" has a wrong length (expected 1 to 4095 bytes)"},
         {MKV_OPT_RDMA_DEVICES, "a,,b", "\"\" has a wrong length (expected 1 to 64 bytes)"},
+        {MKV_OPT_RDMA_DEVICES, SIXTYFOUR "d",
+         "\"" SIXTYFOUR "d\" has a wrong length (expected 1 to 64 bytes)"},
         {MKV_OPT_WORKERS_CPUS, "", "\"\" is not a list of CPUs (expected e.g. 2,4-7)"},
         {MKV_OPT_WORKERS_CPUS, "3-1", "\"3-1\" is not a list of CPUs (expected e.g. 2,4-7)"},
         {MKV_OPT_WORKERS_CPUS, "1,x", "\"x\" is not a list of CPUs (expected e.g. 2,4-7)"},
@@ -126,6 +132,7 @@ static void test_lists(void **state)
     assert_int_equal(value.n, 2);
     assert_string_equal(value.items[0], "a");
     assert_string_equal(value.items[1], "b");
+    assert_string_equal(value.text, "a,b");
     mkv__value_fini(&value);
     for (size_t i = 0; i < 65; i++) {
         memcpy(text + 2 * i, "d,", 3);

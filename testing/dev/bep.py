@@ -7,7 +7,7 @@ WORDS = {"PASSED": "pass", "FLAKY": "pass"}
 
 
 def results(path):
-    """Results by label. A test that Bazel did not come to run counts as failed."""
+    """Results by label. What does not build counts as failed."""
     found = {}
     with open(path, encoding="utf-8") as events:
         for line in events:
@@ -16,10 +16,9 @@ def results(path):
             if "testSummary" in identity:
                 status = event["testSummary"]["overallStatus"]
                 found[identity["testSummary"]["label"]] = WORDS.get(status, "fail")
-            elif "targetCompleted" in identity and "aborted" in event:
-                label = identity["targetCompleted"]["label"]
-                if event["aborted"].get("reason") != "SKIPPED" and label.endswith("_test"):
-                    found.setdefault(label, "fail")
+            elif "targetCompleted" in identity and not event.get("completed", {}).get("success"):
+                if event.get("aborted", {}).get("reason") != "SKIPPED":
+                    found.setdefault(identity["targetCompleted"]["label"], "fail")
     return found
 
 

@@ -59,6 +59,10 @@ class Bazel(unittest.TestCase):
     def test_a_test_that_does_not_build(self) -> None:
         aborted = {"id": {"targetCompleted": {"label": "//a:a_test"}}, "aborted": {"reason": "X"}}
         self.assertEqual(self.results(aborted), {"//a:a_test": "fail"})
+        broken = {"id": {"targetCompleted": {"label": "//a:b"}}, "completed": {}}
+        self.assertEqual(self.results(broken), {"//a:b": "fail"})
+        built = {"id": {"targetCompleted": {"label": "//a:c"}}, "completed": {"success": True}}
+        self.assertEqual(self.results(built), {})
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ Rule = Callable[[str, str], Iterator[Breach]]
 
 # Functions that overflow, cannot report an error, or are not safe beside threads.
 BANNED = """
-    alloca asctime atof atoi atol atoll ctime gets gmtime localtime mktemp rand sprintf srand strcat
-    strcpy strncat strncpy strtok system tmpnam usleep vfork vsprintf
+    alloca asctime atof atoi atol atoll ctime gmtime localtime mktemp rand sprintf srand strcat
+    strcpy strncat strncpy strtok system tmpnam vfork vsprintf
 """.split()
 BANNED_CALL = re.compile(r"(?<![\w.>])(" + "|".join(BANNED) + r")\s*\(")
 ROOMS = ("core/", "transport/", "router/", "server/")
@@ -44,11 +44,17 @@ def code_of(text: str) -> str:
     return re.sub(pattern, blank, text, flags=re.DOTALL)
 
 
+def is_test(path: str) -> bool:
+    return path.startswith("testing/") or path.endswith(("_test.c", "_fuzz.c"))
+
+
 def banned_functions(path: str, text: str) -> Iterator[Breach]:
     """Banned functions are not called."""
     if path.endswith((".c", ".h", ".cc")):
         for number, line in enumerate(code_of(text).splitlines(), 1):
             for match in BANNED_CALL.finditer(line):
+                if match.group(1).startswith("ato") and is_test(path):
+                    continue  # its own arguments
                 yield number, f"{match.group(1)}() is banned"
 
 

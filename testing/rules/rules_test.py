@@ -20,6 +20,8 @@ class Rules(unittest.TestCase):
             found("core/a.c", "    snprintf(a, n, f); table.rand(1); my_atoi(x);\n"), []
         )
 
+        self.assertEqual(found("core/a_test.c", "    x = atoi(argv[1]);\n"), [])
+
     def test_prefix(self) -> None:
         self.assertEqual(found("core/a.h", "int frob(int x);\n"), ["prefix"])
         self.assertEqual(found("core/a.h", "int mkv__frob(int x);\n"), [])

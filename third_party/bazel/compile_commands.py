@@ -42,7 +42,11 @@ def commands(workspace: str, targets: list[str], options: list[str]) -> list[dic
         source = arguments[arguments.index("-c") + 1]
         if not source.startswith(root):
             path = os.path.join(workspace, source)
-            entry = {"directory": workspace, "file": path, "arguments": arguments}
+            entry: dict[str, object] = {
+                "directory": workspace,
+                "file": path,
+                "arguments": arguments,
+            }
             entries.setdefault(source, entry)
     return list(entries.values())
 
