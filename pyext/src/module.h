@@ -32,6 +32,17 @@ int errors_add(PyObject *module, struct module_state *state);
 /* Raises what fits a negative errno of the library. Returns NULL. */
 PyObject *raise_errno(struct module_state *state, int error, const char *text);
 
+/* options.c: what Client() was given, as the library wants it. */
+
+struct options {
+    struct mkv_option *list;
+    PyObject **texts; /* keep the UTF-8 alive */
+    size_t n;
+};
+/* -1: exception set; free in any case. */
+int options_fill(struct options *options, PyObject *servers, PyObject *dict);
+void options_free(struct options *options);
+
 /* client.c */
 extern PyType_Spec client_spec;
 
