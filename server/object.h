@@ -21,7 +21,7 @@ enum mkv__object_state {
     MKV__DEAD, /* out of the index; the memory goes with the last reference */
 };
 
-enum mkv__segment { MKV__OUTSIDE, MKV__PROBATION, MKV__PROTECTED };
+enum mkv__policy_segment { MKV__OUTSIDE, MKV__PROBATION, MKV__PROTECTED };
 
 struct mkv__object {
     struct cds_lfht_node node;
@@ -37,7 +37,7 @@ struct mkv__object {
     uint32_t refs; /* atomic; one is the index's, or the writer's for a replacement */
     uint32_t n_extents;
     uint8_t state;    /* atomic; enum mkv__object_state */
-    uint8_t segment;  /* lock; enum mkv__segment */
+    uint8_t segment;  /* lock; enum mkv__policy_segment */
     bool replacing;   /* lock: a replacement is being written */
     bool replacement; /* not in the index before it is ready */
     uint8_t namespace_len, key_len;

@@ -129,9 +129,9 @@ def bare_name(path: str, text: str) -> Iterator[Breach]:
 
 
 def length(path: str, text: str) -> Iterator[Breach]:
-    """Files stay readable: at most 700 lines (500 is the aim)."""
-    if path.endswith((".c", ".h", ".py", ".sh", ".bzl")) and text.count("\n") > 700:
-        yield 700, f"{text.count(chr(10))} lines"
+    """Files stay readable: at most 720 lines (500 is the aim)."""
+    if path.endswith((".c", ".h", ".py", ".sh", ".bzl")) and text.count("\n") > 720:
+        yield 720, f"{text.count(chr(10))} lines"
 
 
 RULES: tuple[Rule, ...] = (
