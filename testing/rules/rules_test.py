@@ -69,8 +69,8 @@ class Rules(unittest.TestCase):
         )
 
     def test_length(self) -> None:
-        self.assertEqual(found("core/a.c", "\n" * 701), ["length"])
-        self.assertEqual(found("core/a.c", "\n" * 700), [])
+        self.assertEqual(found("core/a.c", "\n" * 721), ["length"])
+        self.assertEqual(found("core/a.c", "\n" * 720), [])
 
 
 if __name__ == "__main__":
