@@ -89,10 +89,12 @@ static void test_many_keys(void **state)
                "# rotation\n"
                "1 " KEY_A "\n"
                "\n"
-               "  4294967295\t" KEY_B "  team-a/ \r\n",
+               "  4294967295\t" KEY_B "  team-a/ \r\n"
+               "0 " KEY_A " x",
                0600);
     assert_int_equal(mkv__key_list_read(&list, "keys", &exposed, error), 0);
-    assert_int_equal(list.n, 2);
+    assert_int_equal(list.n, 3);
+    assert_string_equal(list.keys[2].namespaces, "x");
     assert_int_equal(list.keys[0].id, 1);
     assert_int_equal(list.keys[0].key[31], 31);
     assert_null(list.keys[0].namespaces);

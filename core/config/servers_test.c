@@ -143,6 +143,7 @@ static void test_lists(void **state)
     check_list("a,\n  b", "a:9900,b:9900");
     check_list("10.0.0.10|10.0.1.10", "10.0.0.10:9900|10.0.1.10:9900");
     check_list("a:9900*1", "a:9900");
+    check_list("a.b_c-d=h", "a.b_c-d=h:9900");
     check_list("b:9900,a:9900", "b:9900,a:9900"); /* the order given */
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,20 +35,20 @@ static ssize_t read_all(int fd, char *out, size_t cap)
     return (ssize_t)len;
 }
 
-/* Reads one byte more than is allowed, so that a file that grows is noticed. */
-static int read_open_file(int fd, const char *path, size_t most, struct mkv__text_file *out,
+/* Reads one byte more than there should be, so that a file that grows is noticed. */
+static int read_open_file(int fd, const char *path, size_t size, struct mkv__text_file *out,
                           char *error)
 {
-    char *text = malloc(most + 2);
+    char *text = malloc(size + 1);
     if (!text) {
         return mkv__span_no_memory(error);
     }
-    ssize_t n = read_all(fd, text, most + 1);
+    ssize_t n = read_all(fd, text, size + 1);
     int rc = 0;
     if (n < 0) {
         rc = refuse(error, path, strerror((int)-n));
-    } else if ((size_t)n > most) {
-        rc = refuse(error, path, "is too large");
+    } else if ((size_t)n > size) {
+        rc = refuse(error, path, "changes while it is being read");
     } else if (memchr(text, '\0', (size_t)n)) {
         rc = refuse(error, path, "is not a text (it holds a zero byte)");
     }
@@ -73,8 +74,10 @@ int mkv__text_file_read(const char *path, size_t most, struct mkv__text_file *fi
     int rc;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         rc = refuse(error_out, path, "is not a regular file");
+    } else if ((uint64_t)st.st_size > most) {
+        rc = refuse(error_out, path, "is too large");
     } else {
-        rc = read_open_file(fd, path, most, file_out, error_out);
+        rc = read_open_file(fd, path, (size_t)st.st_size, file_out, error_out);
         if (rc == 0) {
             file_out->exposed = (st.st_mode & S_IROTH) != 0;
         }

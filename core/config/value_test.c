@@ -177,6 +177,21 @@ static void test_a_secret_is_never_in_an_error(void **state)
     assert_string_equal(error, "not a key (expected 64 hex digits, character 64 is none)");
 }
 
+static void test_longest_text(void **state)
+{
+    (void)state;
+    struct mkv__value value;
+    char error[MKV_SPAN_ERROR], text[257];
+    memset(text, 'n', sizeof(text));
+    text[255] = '\0';
+    assert_int_equal(mkv__value_parse(MKV_OPT_NAMESPACE, text, &value, error), 0);
+    assert_string_equal(value.text, text);
+    mkv__value_fini(&value);
+    text[255] = 'n';
+    text[256] = '\0';
+    assert_int_equal(mkv__value_parse(MKV_OPT_NAMESPACE, text, &value, error), -EINVAL);
+}
+
 static void test_long_values_are_cut_in_errors(void **state)
 {
     (void)state;
@@ -199,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_cpus),
         cmocka_unit_test(test_a_secret_is_never_in_an_error),
+        cmocka_unit_test(test_longest_text),
         cmocka_unit_test(test_long_values_are_cut_in_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
