@@ -75,10 +75,11 @@ struct mkv__seal;
 int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
                          struct mkv__seal **receive_out);
 void mkv__seal_destroy(struct mkv__seal **seal);
-/* Sets sequence and MAC in an encoded header. body_len 0 for DATA: only the header is covered. */
+/* Sets sequence and MAC in an encoded header. body_len 0 for DATA: only the header is covered.
+ * Errors: -ENOMEM. */
 int mkv__seal_apply(struct mkv__seal *seal, uint8_t header[MKV_HEADER_BYTES], const void *body,
                     size_t body_len);
-/* -EACCES: wrong MAC or sequence (a replay, a splice, a loss). */
+/* Errors: -EACCES wrong MAC or sequence (a replay, a splice, a loss), -ENOMEM. */
 int mkv__seal_check(struct mkv__seal *seal, const uint8_t header[MKV_HEADER_BYTES],
                     const void *body, size_t body_len);
 

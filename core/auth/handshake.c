@@ -400,6 +400,12 @@ const struct mkv__auth_key *mkv__handshake_key(const struct mkv__handshake *h)
     return h->key;
 }
 
+static int derive(const struct mkv__handshake *h, const uint8_t digest[32], const char *label,
+                  uint8_t out[MKV_KEY_BYTES])
+{
+    return mkv__hkdf(h->key->key, MKV_KEY_BYTES, digest, 32, label, out);
+}
+
 int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
                          struct mkv__seal **receive_out)
 {
@@ -409,8 +415,8 @@ int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
     uint8_t digest[32], keys[2][MKV_KEY_BYTES] = {{0}};
     int r = mkv__digest_now(h->transcript, digest);
     if (r == 0 && h->key != NULL) {
-        r = mkv__hkdf(h->key->key, digest, "memkv client to server", keys[0]);
-        r = r < 0 ? r : mkv__hkdf(h->key->key, digest, "memkv server to client", keys[1]);
+        r = derive(h, digest, "memkv client to server", keys[0]);
+        r = r < 0 ? r : derive(h, digest, "memkv server to client", keys[1]);
     }
     const uint8_t *none = NULL;
     unsigned ours = h->server ? 1 : 0;
