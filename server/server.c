@@ -3,6 +3,7 @@
 #include "core/base.h"
 #include "core/completion.h"
 #include "core/os/clock.h"
+#include "server/prefault.h"
 #include "server/service.h"
 
 #include <errno.h>
@@ -33,6 +34,7 @@ struct mkv__server {
     struct mkv__log *log;
     const struct mkv__transport *transport;
     struct mkv__store *store;
+    struct mkv__prefault prefault;
     struct mkv__listener *listener;
     unsigned n;
     struct member members[WORKERS_MAX];
@@ -66,13 +68,14 @@ static char *stat_text(void *arg)
     const struct mkv__service_figures f = figures(s);
     struct mkv__store_stat t;
     mkv__store_stat(s->store, &t);
+    t.bytes_ready = mkv__prefault_done(&s->prefault);
 #define OF(name)  #name, (json_int_t)t.name
 #define SUM(name) #name, (json_int_t)mkv__counter_read(&f.name)
     json_t *o = json_pack(
-        "{sssfsiso sIsIsIsI sIsIsIsIsI sIsIsIsIsIsI sIsIsIsIsIsIsI}", "version", VERSION,
+        "{sssfsiso sIsIsIsIsI sIsIsIsIsI sIsIsIsIsIsI sIsIsIsIsIsIsI}", "version", VERSION,
         "uptime_s", (double)(mkv__clock_ns() - s->started_ns) / 1e9, "workers", (int)s->n,
-        "huge_pages", json_boolean(t.huge_pages), OF(bytes_used), OF(bytes_total), OF(objects),
-        OF(leased_bytes), OF(hits), OF(misses), OF(sets), OF(kept), OF(kept_differing),
+        "huge_pages", json_boolean(t.huge_pages), OF(bytes_used), OF(bytes_total), OF(bytes_ready),
+        OF(objects), OF(leased_bytes), OF(hits), OF(misses), OF(sets), OF(kept), OF(kept_differing),
         OF(conflicts), OF(full), OF(damaged), OF(evictions), OF(deleted), OF(poisoned), OF(expired),
         SUM(connections), SUM(bytes_out), SUM(bytes_in), SUM(late), SUM(cancelled), SUM(malformed));
     json_t *requests = json_pack("{sIsIsIsIsIsI}", SUM(get), SUM(set), SUM(exists), "delete",
@@ -210,6 +213,44 @@ static int on_accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *
     return -EINVAL;
 }
 
+/* Memory that is not there cannot be taken ahead: the kernel would kill somebody for it. */
+static bool available(uint64_t bytes)
+{
+    unsigned long long kib = UINT64_MAX >> 10;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) {
+            break;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return bytes >> 10 <= kib;
+}
+
+static void prefault(struct mkv__server *s)
+{
+    void *base;
+    uint64_t len;
+    int when = mkv__config_choice(s->config, MKV_OPT_PREFAULT);
+    mkv__store_memory(s->store, &base, &len);
+    if (when == MKV__PREFAULT_NO) {
+        return;
+    }
+    if (!available(len)) {
+        MKV_WARNING(s->log,
+                    "memory: less than the %llu MiB asked for is available; it is taken "
+                    "as values come, and the kernel may end this process when it runs out",
+                    (unsigned long long)(len >> 20));
+        return;
+    }
+    if (mkv__prefault_start(&s->prefault, base, len) == 0 && when == MKV__PREFAULT_WAIT) {
+        mkv__prefault_wait(&s->prefault);
+    }
+}
+
 int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
 {
     struct mkv__endpoint *endpoints[WORKERS_MAX];
@@ -219,6 +260,7 @@ int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
         endpoints[i] = s->members[i].endpoint;
     }
     s->started_ns = mkv__clock_ns();
+    prefault(s);
     int r = s->transport->listen(endpoints, s->n, listen->text, &handlers, &s->listener);
     if (r < 0) {
         snprintf(why, why_len, "listen: %s: %s", listen->text, strerror(-r));
@@ -328,6 +370,7 @@ void mkv__server_destroy(struct mkv__server **server)
         mkv__service_destroy(&m->service);
         mkv__worker_destroy(&m->worker);
     }
+    mkv__prefault_stop(&s->prefault);
     mkv__store_thread_begin(s->store);
     mkv__store_destroy(&s->store);
     mkv__store_thread_end(NULL);
