@@ -114,6 +114,15 @@ static int check_address(const struct mkv__config *config, char *why, size_t len
     return 0;
 }
 
+static int check_transport(const struct mkv__config *config, char *why, size_t len)
+{
+    int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
+    bool known = transport == MKV__TRANSPORT_AUTO || transport == MKV__TRANSPORT_TCP;
+    return known ? 0
+                 : say(why, len, -EINVAL,
+                       "transport: this build has tcp only (expected auto or tcp)");
+}
+
 static int make_member(struct mkv__server *s, struct member *m)
 {
     char name[16];
@@ -122,6 +131,7 @@ static int make_member(struct mkv__server *s, struct member *m)
         .name = name,
         .cpus = mkv__config_string(s->config, MKV_OPT_WORKERS_CPUS),
         .numa_node = -1,
+        .no_spin = !mkv__config_bool(s->config, MKV_OPT_SPIN),
         .log = s->log,
         .quiescent = mkv__store_quiescent,
         .offline = mkv__store_offline,
@@ -165,7 +175,8 @@ static unsigned workers_wanted(const struct mkv__config *config)
 int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
                        struct mkv__server **out, char *why, size_t why_len)
 {
-    int r = check_address(config, why, why_len);
+    int r = check_transport(config, why, why_len);
+    r = r < 0 ? r : check_address(config, why, why_len);
     if (r < 0) {
         return r;
     }
