@@ -203,7 +203,8 @@ static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
                 "%s: a value did not match its checksum and is taken for a miss",
                 rpc->server->name);
     wire_key(rpc, i, &client->wire_keys[rpc->n_damaged]);
-    client->wire_keys[rpc->n_damaged++].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged++].generation = from->generation;
 }
 
 /* Has the server verify what was damaged again, so that nothing bad lives for ever behind "kept". */

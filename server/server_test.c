@@ -385,8 +385,8 @@ static void malformed_messages_cost_their_own_session(void **state)
             body[i] = (uint8_t)(seed >> 32);
         }
         connect_to(&bad, &f);
-        uint8_t type = round % 8 == 7 ? 60 : (uint8_t)(MKV_TYPE_GET + round % 5);
-        send_raw(&bad, type, body, (uint32_t)(seed % sizeof(body)));
+        uint8_t type = round % 8 == 7 ? 60 : (uint8_t)(MKV_TYPE_GET + round % 6);
+        send_raw(&bad, type, body, 1 + (uint32_t)(seed % (sizeof(body) - 1)));
         turn_until(&bad, &bad.closed);
         disconnect(&bad);
     }

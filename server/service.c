@@ -171,7 +171,7 @@ static int take(struct mkv__session *session, const struct mkv__message *message
 {
     const struct mkv__transport_limits *limits = &session->service->o.transport->limits;
     if (message->type == MKV_TYPE_STAT) {
-        return stat_request(session, message);
+        return message->body_len == 0 ? stat_request(session, message) : -EPROTO;
     }
     if (message->type < MKV_TYPE_GET || message->type > MKV_TYPE_REPORT ||
         (uint32_t)message->request_id >= limits->max_requests ||

@@ -299,6 +299,10 @@ static void a_report_drops_what_is_poisoned(void **state)
     mkv__store_report(store, &b.request, 1, b.answers);
     assert_int_equal(b.answers[0].status, MKV_WIRE_HIT);
     ((uint8_t *)mkv__store_at(store, object->extents[0].offset))[17] ^= 1;
+    b.request.keys[0].generation = object->generation + 1; /* of another object */
+    mkv__store_report(store, &b.request, 1, b.answers);
+    assert_int_equal(b.answers[0].status, MKV_WIRE_HIT);
+    b.request.keys[0].generation = object->generation;
     mkv__store_report(store, &b.request, 1, b.answers);
     assert_int_equal(b.answers[0].status, MKV_WIRE_DELETED);
     mkv__store_report(store, &b.request, 1, b.answers);
