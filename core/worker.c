@@ -383,8 +383,9 @@ uint64_t mkv__worker_now(const struct mkv__worker *w)
 
 bool mkv__worker_is_current(const struct mkv__worker *w)
 {
-    return w->pid == getpid() && mkv__completion_test(&w->begun) &&
-           pthread_equal(w->owner, pthread_self());
+    /* getpid is a system call: only who seems to be the thread makes it. */
+    return mkv__completion_test(&w->begun) && pthread_equal(w->owner, pthread_self()) &&
+           w->pid == getpid();
 }
 
 int mkv__worker_cpu(const struct mkv__worker *w)
