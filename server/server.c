@@ -72,12 +72,13 @@ static char *stat_text(void *arg)
 #define OF(name)  #name, (json_int_t)t.name
 #define SUM(name) #name, (json_int_t)mkv__counter_read(&f.name)
     json_t *o = json_pack(
-        "{sssfsiso sIsIsIsIsI sIsIsIsIsI sIsIsIsIsIsI sIsIsIsIsIsIsI}", "version", VERSION,
+        "{sssfsiso sIsIsIsIsI sIsIsIsIsIsIsIsIsIsIsIsI sIsIsIsIsIsIsIsIsI}", "version", VERSION,
         "uptime_s", (double)(mkv__clock_ns() - s->started_ns) / 1e9, "workers", (int)s->n,
         "huge_pages", json_boolean(t.huge_pages), OF(bytes_used), OF(bytes_total), OF(bytes_ready),
         OF(objects), OF(leased_bytes), OF(hits), OF(misses), OF(sets), OF(kept), OF(kept_differing),
         OF(conflicts), OF(full), OF(damaged), OF(evictions), OF(deleted), OF(poisoned), OF(expired),
-        SUM(connections), SUM(bytes_out), SUM(bytes_in), SUM(late), SUM(cancelled), SUM(malformed));
+        SUM(connections), SUM(in_flight), SUM(in_flight_bytes), SUM(bytes_out), SUM(bytes_in),
+        SUM(late), SUM(cancelled), SUM(denied), SUM(malformed));
     json_t *requests = json_pack("{sIsIsIsIsIsI}", SUM(get), SUM(set), SUM(exists), "delete",
                                  (json_int_t)mkv__counter_read(&f.del), SUM(report), SUM(stat));
 #undef SUM
