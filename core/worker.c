@@ -251,6 +251,11 @@ static uint64_t time_to_wait(const struct mkv__worker *w, uint64_t max_ns)
     return MKV_MIN(wait_ns, max_ns);
 }
 
+static bool may_spin_now(const struct mkv__worker *w)
+{
+    return !w->options.no_spin && mkv__pin_may_spin(&w->pin);
+}
+
 static int run_pollers(struct mkv__worker *w)
 {
     int n = 0;
@@ -267,7 +272,7 @@ static void note_work(struct mkv__worker *w)
     w->worked_ns = w->now_ns;
     if (w->pin.cpu >= 0 && w->now_ns >= w->recount_ns) {
         w->recount_ns = w->now_ns + RECOUNT_NS;
-        __atomic_store_n(&w->may_spin, mkv__pin_may_spin(&w->pin), __ATOMIC_RELAXED);
+        __atomic_store_n(&w->may_spin, may_spin_now(w), __ATOMIC_RELAXED);
     }
 }
 
@@ -294,7 +299,7 @@ static void settle(struct mkv__worker *w)
 {
     mkv__pin_take(&w->pin,
                   &(struct mkv__pin_options){.cpus = w->cpus, .numa_node = w->options.numa_node});
-    __atomic_store_n(&w->may_spin, mkv__pin_may_spin(&w->pin), __ATOMIC_RELAXED);
+    __atomic_store_n(&w->may_spin, may_spin_now(w), __ATOMIC_RELAXED);
     if (w->pin.cpu >= 0) {
         MKV_DEBUG(w->options.log, "%s: on cpu %d", w->name, w->pin.cpu);
     }

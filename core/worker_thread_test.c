@@ -341,11 +341,27 @@ static void test_one_allowed_cpu(void **state)
     assert_int_equal(mkv__cpu_bind(&all), 0);
 }
 
+/* Fails wherever there is a CPU to spare. */
+static void test_no_spin_is_respected(void **state)
+{
+    (void)state;
+    struct mkv__worker *worker = NULL;
+    struct mkv__worker_options options = {.name = "test", .numa_node = -1, .no_spin = true};
+    assert_int_equal(mkv__worker_create(&options, &worker), 0);
+    assert_int_equal(mkv__worker_start(worker), 0);
+    assert_false(mkv__worker_may_spin(worker));
+    assert_null(ping(worker));
+    assert_false(mkv__worker_may_spin(worker));
+    mkv__worker_stop(worker);
+    mkv__worker_destroy(&worker);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_four_processes_make_progress), /* forks: before there are threads */
         cmocka_unit_test(test_one_allowed_cpu),
+        cmocka_unit_test(test_no_spin_is_respected),
         cmocka_unit_test(test_posts_wake_a_sleeping_worker),
         cmocka_unit_test(test_stop_runs_the_inbox),
         cmocka_unit_test(test_idling_is_cheap),
