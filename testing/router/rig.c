@@ -612,7 +612,7 @@ const char *rig_key(const struct rig *rig, unsigned known, unsigned server)
         int len = snprintf(key, sizeof(key), "key-%u", next++);
         uint64_t hash = mkv__place_key(ns, (uint32_t)ns_len, key, (uint32_t)len);
         for (unsigned i = 0; i < known; i++) {
-            char name[8];
+            char name[16];
             snprintf(name, sizeof(name), "s%u", i);
             draw[i] = mkv__place_draw(hash, mkv__place_server(name));
             best = mkv__place_before(draw[i], 1, draw[best], 1) ? i : best;
