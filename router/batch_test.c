@@ -376,6 +376,45 @@ static void another_is_destroyed_in_a_callback(void **state)
     rig_fini(&rig);
 }
 
+static void canceller(void *arg, struct mkv_batch *b)
+{
+    struct call *c = arg;
+    (void)b;
+    if (c->n++ == 0) {
+        assert_int_equal(mkv_batch_cancel(c->other), 0);
+    } else {
+        mkv_batch_destroy(&c->other);
+    }
+}
+
+/* In one turn: cancelled by a callback, answered, and destroyed by the next callback while its cancel
+ * is still on the way. */
+static void destroyed_before_its_cancel_has_run(void **state)
+{
+    (void)state;
+    struct call call = {0};
+    struct mkv_batch_options o = {.size = sizeof(o), .done = canceller, .done_arg = &call};
+    rig_init(&rig, 1, 1, "placement_grace", "0", NULL);
+    rig_run(&rig, MKV_OP_EXISTS, "warm", 1, NULL, 0);
+    rig.servers[0].hold = true;
+    struct mkv_batch *first = rig_batch(&rig, MKV_OP_EXISTS, "k", 1, NULL, 0, &o);
+    struct mkv_batch *last = rig_batch(&rig, MKV_OP_EXISTS, "k", 1, NULL, 0, &o);
+    call.other = rig_batch(&rig, MKV_OP_EXISTS, "k", 1, NULL, 0, NULL);
+    assert_int_equal(mkv_batch_submit(first), 0);
+    assert_int_equal(mkv_batch_submit(call.other), 0);
+    assert_int_equal(mkv_batch_submit(last), 0);
+    rig_turns(&rig, 50);
+    rig_release(&rig.servers[0]);
+    rig.now_ns += RIG_MS;
+    mkv__worker_turn(mkv__client_worker(rig.client), 0);
+    assert_int_equal(call.n, 2);
+    assert_null(call.other);
+    rig_turns(&rig, 50);
+    mkv_batch_destroy(&first);
+    mkv_batch_destroy(&last);
+    rig_fini(&rig);
+}
+
 static void destroyed_in_flight(void **state)
 {
     (void)state;
@@ -412,6 +451,7 @@ int main(void)
         cmocka_unit_test(once_for_each_submit),
         cmocka_unit_test(used_again_and_destroyed_in_the_callback),
         cmocka_unit_test(another_is_destroyed_in_a_callback),
+        cmocka_unit_test(destroyed_before_its_cancel_has_run),
         cmocka_unit_test(destroyed_in_flight),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
