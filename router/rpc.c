@@ -203,7 +203,8 @@ static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
                 "%s: a value did not match its checksum and is taken for a miss",
                 rpc->server->name);
     wire_key(rpc, i, &client->wire_keys[rpc->n_damaged]);
-    client->wire_keys[rpc->n_damaged++].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged++].generation = from->generation;
 }
 
 /* Has the server verify what was damaged again, so that nothing bad lives for ever behind "kept". */
@@ -219,6 +220,18 @@ static void report(struct rpc *rpc)
     if (len > 0) {
         mkv__server_tell(rpc->server, MKV_TYPE_REPORT, client->body, (uint32_t)len);
     }
+}
+
+/* Whether a status can be the answer to this operation. */
+static bool fits(enum mkv_op op, uint8_t status)
+{
+    static const uint8_t good[][3] = {
+        [MKV_OP_GET] = {MKV_WIRE_HIT, MKV_WIRE_MISS, MKV_WIRE_SKIPPED},
+        [MKV_OP_SET] = {MKV_WIRE_STORED, MKV_WIRE_KEPT, MKV_WIRE_KEPT},
+        [MKV_OP_EXISTS] = {MKV_WIRE_HIT, MKV_WIRE_MISS, MKV_WIRE_MISS},
+        [MKV_OP_DELETE] = {MKV_WIRE_DELETED, MKV_WIRE_MISS, MKV_WIRE_MISS},
+    };
+    return status == good[op][0] || status == good[op][1] || status == good[op][2];
 }
 
 static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *from)
@@ -240,8 +253,16 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
         [MKV_WIRE_LATE] = -ETIMEDOUT,    [MKV_WIRE_DAMAGED] = -EPROTO, [MKV_WIRE_DENIED] = -EACCES,
         [MKV_WIRE_ERROR] = -EPROTO,
     };
-    to->status = statuses[from->status];
-    to->error = from->status < MKV_ARRAY_LEN(errors) ? errors[from->status] : 0;
+    int error = from->status < MKV_ARRAY_LEN(errors) ? errors[from->status] : 0;
+    if (error == 0 && !fits(b->op, from->status)) {
+        error = -EPROTO;
+        rpc->error = -EPROTO;
+    }
+    if (to->status == MKV_MISS && error < 0) {
+        return; /* a later round; its owner did answer */
+    }
+    to->status = error == -EPROTO ? MKV_UNKNOWN : statuses[from->status];
+    to->error = error;
     to->length = from->length;
     to->differs = from->status == MKV_WIRE_KEPT && from->checksum != v->checksum;
     if (from->status == MKV_WIRE_LATE && rpc->server->going_away) {

@@ -72,12 +72,13 @@ static char *stat_text(void *arg)
 #define OF(name)  #name, (json_int_t)t.name
 #define SUM(name) #name, (json_int_t)mkv__counter_read(&f.name)
     json_t *o = json_pack(
-        "{sssfsiso sIsIsIsIsI sIsIsIsIsI sIsIsIsIsIsI sIsIsIsIsIsIsI}", "version", VERSION,
+        "{sssfsiso sIsIsIsIsI sIsIsIsIsIsIsIsIsIsIsIsI sIsIsIsIsIsIsIsIsI}", "version", VERSION,
         "uptime_s", (double)(mkv__clock_ns() - s->started_ns) / 1e9, "workers", (int)s->n,
         "huge_pages", json_boolean(t.huge_pages), OF(bytes_used), OF(bytes_total), OF(bytes_ready),
         OF(objects), OF(leased_bytes), OF(hits), OF(misses), OF(sets), OF(kept), OF(kept_differing),
         OF(conflicts), OF(full), OF(damaged), OF(evictions), OF(deleted), OF(poisoned), OF(expired),
-        SUM(connections), SUM(bytes_out), SUM(bytes_in), SUM(late), SUM(cancelled), SUM(malformed));
+        SUM(connections), SUM(in_flight), SUM(in_flight_bytes), SUM(bytes_out), SUM(bytes_in),
+        SUM(late), SUM(cancelled), SUM(denied), SUM(malformed));
     json_t *requests = json_pack("{sIsIsIsIsIsI}", SUM(get), SUM(set), SUM(exists), "delete",
                                  (json_int_t)mkv__counter_read(&f.del), SUM(report), SUM(stat));
 #undef SUM
@@ -114,6 +115,15 @@ static int check_address(const struct mkv__config *config, char *why, size_t len
     return 0;
 }
 
+static int check_transport(const struct mkv__config *config, char *why, size_t len)
+{
+    int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
+    bool known = transport == MKV__TRANSPORT_AUTO || transport == MKV__TRANSPORT_TCP;
+    return known ? 0
+                 : say(why, len, -EINVAL,
+                       "transport: this build has tcp only (expected auto or tcp)");
+}
+
 static int make_member(struct mkv__server *s, struct member *m)
 {
     char name[16];
@@ -122,6 +132,7 @@ static int make_member(struct mkv__server *s, struct member *m)
         .name = name,
         .cpus = mkv__config_string(s->config, MKV_OPT_WORKERS_CPUS),
         .numa_node = -1,
+        .no_spin = !mkv__config_bool(s->config, MKV_OPT_SPIN),
         .log = s->log,
         .quiescent = mkv__store_quiescent,
         .offline = mkv__store_offline,
@@ -165,7 +176,8 @@ static unsigned workers_wanted(const struct mkv__config *config)
 int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
                        struct mkv__server **out, char *why, size_t why_len)
 {
-    int r = check_address(config, why, why_len);
+    int r = check_transport(config, why, why_len);
+    r = r < 0 ? r : check_address(config, why, why_len);
     if (r < 0) {
         return r;
     }

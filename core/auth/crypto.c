@@ -1,5 +1,6 @@
 #include "core/auth/crypto.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -11,11 +12,12 @@
 
 struct mkv__digest {
     EVP_MD_CTX *context, *copy;
+    bool bad; /* something was not added */
 };
 
 int mkv__random(void *out, size_t len)
 {
-    return RAND_bytes(out, (int)len) == 1 ? 0 : -EIO;
+    return RAND_bytes(out, (int)len) == 1 ? 0 : -ENOMEM;
 }
 
 bool mkv__same(const void *a, const void *b, size_t len)
@@ -57,14 +59,14 @@ void mkv__digest_destroy(struct mkv__digest **digest)
 
 void mkv__digest_add(struct mkv__digest *d, const void *data, size_t len)
 {
-    EVP_DigestUpdate(d->context, data, len);
+    d->bad = EVP_DigestUpdate(d->context, data, len) != 1 || d->bad;
 }
 
 int mkv__digest_now(struct mkv__digest *d, uint8_t out[32])
 {
-    bool ok = EVP_MD_CTX_copy_ex(d->copy, d->context) == 1 &&
+    bool ok = !d->bad && EVP_MD_CTX_copy_ex(d->copy, d->context) == 1 &&
               EVP_DigestFinal_ex(d->copy, out, NULL) == 1;
-    return ok ? 0 : -EIO;
+    return ok ? 0 : -ENOMEM;
 }
 
 int mkv__hmac(const uint8_t key[MKV_KEY_BYTES], const char *label, const uint8_t data[32],
@@ -72,13 +74,12 @@ int mkv__hmac(const uint8_t key[MKV_KEY_BYTES], const char *label, const uint8_t
 {
     uint8_t text[96];
     size_t n = strlen(label);
-    if (n + 32 > sizeof(text)) {
-        return -EIO;
-    }
+    assert(n + 32 <= sizeof(text));
     memcpy(text, label, n);
     memcpy(text + n, data, 32);
     unsigned len = 32;
-    return HMAC(EVP_sha256(), key, (int)MKV_KEY_BYTES, text, n + 32, out, &len) != NULL ? 0 : -EIO;
+    return HMAC(EVP_sha256(), key, (int)MKV_KEY_BYTES, text, n + 32, out, &len) != NULL ? 0
+                                                                                        : -ENOMEM;
 }
 
 int mkv__hkdf(const uint8_t key[MKV_KEY_BYTES], const uint8_t salt[32], const char *label,
@@ -94,5 +95,5 @@ int mkv__hkdf(const uint8_t key[MKV_KEY_BYTES], const uint8_t salt[32], const ch
                   0 &&
               EVP_PKEY_derive(c, out, &len) > 0;
     EVP_PKEY_CTX_free(c);
-    return ok ? 0 : -EIO;
+    return ok ? 0 : -ENOMEM;
 }

@@ -1,4 +1,5 @@
-/* The few things that are taken from OpenSSL, each in one call. Returns 0 or -ENOMEM / -EIO. */
+/* The few things that are taken from OpenSSL, each in one call. Returns 0 or -ENOMEM: what
+ * else can be amiss there (no entropy, no provider) is no better for the caller. */
 #ifndef CORE_AUTH_CRYPTO_H
 #define CORE_AUTH_CRYPTO_H
 

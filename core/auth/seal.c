@@ -72,7 +72,7 @@ static int mac_of(struct mkv__seal *s, uint64_t sequence, const uint8_t *header,
               (len == 0 || EVP_EncryptUpdate(s->context, NULL, &n, body, (int)len) == 1) &&
               EVP_EncryptFinal_ex(s->context, out, &n) == 1 &&
               EVP_CIPHER_CTX_ctrl(s->context, EVP_CTRL_GCM_GET_TAG, (int)MKV_MAC_BYTES, out) == 1;
-    return ok ? 0 : -EIO;
+    return ok ? 0 : -ENOMEM;
 }
 
 int mkv__seal_apply(struct mkv__seal *s, uint8_t header[MKV_HEADER_BYTES], const void *body,

@@ -239,11 +239,13 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .name = "workers",
             .group = threads,
             .type = MKV__TYPE_COUNT,
-            .components = BOTH,
+            .components = MKV__SERVER,
             .value = "1",
             .min = 1,
             .max = 64,
-            .help = "Threads that move bytes. One keeps a network card of some 100 Gbit/s busy.",
+            .help =
+                "Threads that serve. A client has one of its own. One keeps a network card of some "
+                "100 Gbit/s busy.",
         },
     [MKV_OPT_WORKERS_CPUS] =
         {
