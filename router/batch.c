@@ -95,7 +95,7 @@ void mkv_batch_destroy(struct mkv_batch **batch)
         return; /* its worker is not in this process; what it held is the parent's */
     }
     bool done = mkv_batch_test(b);
-    bool in_callback = !done && mkv__worker_is_current(b->client->worker);
+    bool in_callback = !done && mkv__client_in_callback(b->client);
     if (!done && !in_callback) {
         mkv_batch_cancel(b);
         mkv__client_wait(b->client, &b->completion);
@@ -347,8 +347,11 @@ void mkv__batch_complete(struct mkv_batch *b)
          * may be destroyed or used again; then there is nothing left to do here. */
         bool gone = false;
         uint64_t flight = b->flight;
+        struct mkv_client *client = b->client;
         b->gone = &gone;
+        b->client->calling = true;
         b->done_fn(b->done_arg, b);
+        client->calling = false;
         if (gone) {
             return;
         }
@@ -401,7 +404,7 @@ int mkv_batch_test(struct mkv_batch *b)
     if (foreign(b)) {
         return 1;
     }
-    bool in_callback = is_ready(b) && mkv__worker_is_current(b->client->worker);
+    bool in_callback = is_ready(b) && mkv__client_in_callback(b->client);
     if (b->state == BATCH_FLYING && (in_callback || mkv__completion_test(&b->completion))) {
         b->state = BATCH_DONE;
     }
@@ -424,7 +427,7 @@ int mkv_batch_wait(struct mkv_batch *b)
         return -ECANCELED;
     }
     if (!mkv_batch_test(b)) {
-        if (mkv__worker_is_current(b->client->worker)) {
+        if (mkv__client_in_callback(b->client)) {
             return -EBUSY; /* in a callback: it would wait for itself */
         }
         mkv__client_wait(b->client, &b->completion);

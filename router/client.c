@@ -88,6 +88,11 @@ void mkv__client_wait(struct mkv_client *c, struct mkv__completion *completion)
     mkv__completion_wait(completion, c->spin && mkv__worker_may_spin(c->worker));
 }
 
+bool mkv__client_in_callback(const struct mkv_client *c)
+{
+    return c->manual ? c->calling : mkv__worker_is_current(c->worker);
+}
+
 struct mkv__worker *mkv__client_worker(struct mkv_client *c)
 {
     return c->worker;
@@ -334,7 +339,7 @@ int mkv_client_close(struct mkv_client **client)
         *client = NULL; /* the parent's; its memory is a copy whose locks may be held for ever */
         return 0;
     }
-    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0 || mkv__worker_is_current(c->worker)) {
+    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0 || mkv__client_in_callback(c)) {
         return -EBUSY;
     }
     struct shut shut = {.task.run = shut_table, .client = c};

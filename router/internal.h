@@ -182,6 +182,7 @@ struct mkv_client {
     struct mkv_region *regions; /* under the mutex */
     int event;
     bool manual, verify, spin;
+    bool calling;                 /* manual: a done_fn runs */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
     struct mkv__log_limit damage_limit;
@@ -200,6 +201,8 @@ struct mkv_client {
 /* client.c */
 unsigned mkv__forks(void); /* of this process since it was loaded */
 uint64_t mkv__client_now(const struct mkv_client *client);
+/* On the worker, where nothing may wait. */
+bool mkv__client_in_callback(const struct mkv_client *client);
 /* For a task on the worker: sleeps, or turns the worker where a test does that. */
 void mkv__client_wait(struct mkv_client *client, struct mkv__completion *completion);
 

@@ -37,7 +37,7 @@ static void on_worker(struct mkv_region *r, void (*run)(struct mkv__worker *, st
 {
     mkv__completion_init(&r->done, 1);
     r->task.run = run;
-    if (mkv__worker_is_current(r->client->worker)) {
+    if (mkv__client_in_callback(r->client)) {
         run(r->client->worker, &r->task); /* in a callback */
         return;
     }

@@ -73,6 +73,14 @@ static void free_slot(struct rpc *rpc)
     s->slots[rpc->slot] = NULL;
     s->generations[rpc->slot]++;
     s->free_slots[s->n_free++] = rpc->slot;
+}
+
+/* Of a request that has ended. One that found the session full leaves its slot by free_slot: it
+ * would only be tried again, in this turn, without end. */
+static void leave_slot(struct rpc *rpc)
+{
+    struct server *s = rpc->server;
+    free_slot(rpc);
     if (s->waiting != NULL) {
         mkv__worker_defer(s->client->worker, &s->refill);
     }
@@ -124,7 +132,7 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
     if (rpc->exposed) {
         s->client->transport->conceal(conn, &rpc->exposure, true);
     } else {
-        free_slot(rpc);
+        leave_slot(rpc);
         mkv__rpc_finished(rpc, rpc->error);
     }
 }
@@ -134,11 +142,12 @@ static void on_concealed(struct mkv__exposure *exposure)
     struct rpc *rpc = exposure->owner;
     int error = rpc->state == RPC_SENT ? -ECONNRESET : rpc->error;
     rpc->exposed = false;
-    free_slot(rpc);
     if (rpc->state == RPC_RETREATING) {
+        free_slot(rpc);
         requeue_first(rpc->server, rpc);
         return;
     }
+    leave_slot(rpc);
     mkv__rpc_finished(rpc, error);
 }
 
@@ -351,7 +360,7 @@ static void withdraw_sent(struct server *s, struct rpc *rpc)
     if (rpc->exposed) {
         s->client->transport->conceal(s->conn, &rpc->exposure, false);
     } else {
-        free_slot(rpc);
+        leave_slot(rpc);
         mkv__rpc_finished(rpc, rpc->error);
     }
 }
