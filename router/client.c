@@ -136,6 +136,7 @@ static int open_worker(struct mkv_client *c)
     struct mkv__worker_options w = {.name = "memkv-client",
                                     .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
                                     .numa_node = -1,
+                                    .no_spin = !mkv__config_bool(c->config, MKV_OPT_SPIN),
                                     .log = &c->log,
                                     .clock = c->clock,
                                     .clock_arg = c->clock_arg};

@@ -3,6 +3,7 @@
 #include "core/base.h"
 #include "core/checksum.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,7 @@ static void add_piece(struct rpc *rpc, uint64_t offset, void *addr, uint64_t len
     if (last != NULL && (uint8_t *)last->addr + last->len == addr) {
         last->len += len;
     } else if (len > 0) {
+        assert(rpc->pieces != NULL && rpc->n_pieces < rpc->pieces_cap);
         rpc->pieces[rpc->n_pieces++] = (struct mkv__piece){offset, addr, len};
     }
 }
@@ -203,7 +205,8 @@ static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
                 "%s: a value did not match its checksum and is taken for a miss",
                 rpc->server->name);
     wire_key(rpc, i, &client->wire_keys[rpc->n_damaged]);
-    client->wire_keys[rpc->n_damaged++].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged++].generation = from->generation;
 }
 
 /* Has the server verify what was damaged again, so that nothing bad lives for ever behind "kept". */

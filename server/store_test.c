@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -174,6 +175,25 @@ static void visible_only_when_whole(void **state)
     mkv__store_destroy(&store);
 }
 
+/* Where in its prefix a value lies is the policy's to know. */
+static void depth_is_kept(void **state)
+{
+    (void)state;
+    struct mkv__store *store = create(MIB);
+    struct batch b = {.request = {.depth = 100}};
+    for (unsigned i = 0; i < 3; i++) {
+        add(&b, i, 10, 5);
+    }
+    b.keys[1].position = 7;
+    b.keys[2].position = UINT32_MAX - 50;
+    mkv__store_set_begin(store, &b.request, 1, b.objects, b.answers);
+    assert_int_equal(b.objects[0]->depth, 100);
+    assert_int_equal(b.objects[1]->depth, 107);
+    assert_int_equal(b.objects[2]->depth, UINT32_MAX);
+    mkv__store_set_end(store, b.objects, 3, b.answers);
+    mkv__store_destroy(&store);
+}
+
 static void an_abandoned_replacement_leaves_the_old_value(void **state)
 {
     (void)state;
@@ -299,6 +319,10 @@ static void a_report_drops_what_is_poisoned(void **state)
     mkv__store_report(store, &b.request, 1, b.answers);
     assert_int_equal(b.answers[0].status, MKV_WIRE_HIT);
     ((uint8_t *)mkv__store_at(store, object->extents[0].offset))[17] ^= 1;
+    b.request.keys[0].generation = object->generation + 1; /* of another object */
+    mkv__store_report(store, &b.request, 1, b.answers);
+    assert_int_equal(b.answers[0].status, MKV_WIRE_HIT);
+    b.request.keys[0].generation = object->generation;
     mkv__store_report(store, &b.request, 1, b.answers);
     assert_int_equal(b.answers[0].status, MKV_WIRE_DELETED);
     mkv__store_report(store, &b.request, 1, b.answers);
@@ -441,11 +465,30 @@ static void two_threads_and_the_janitor(void **state)
     mkv__store_destroy(&store);
 }
 
+/* The janitor is waiting for a grace period when its end is asked for: nobody waits for the other. */
+static void ends_beside_a_grace_period(void **state)
+{
+    (void)state;
+    const struct mkv__store_options options = {
+        .memory = MIB, .max_value = MIB, .lease_ns = 0, .janitor = true};
+    for (unsigned round = 0; round < 50; round++) {
+        struct mkv__store *store = NULL;
+        assert_int_equal(mkv__store_create(&options, &store), 0);
+        for (unsigned key = 0; key < 8; key++) { /* enough for the janitor to begin at once */
+            (void)set(store, key, 4000, (uint8_t)key, 0, 0, SECOND);
+            (void)delete_(store, key);
+        }
+        usleep(round % 8 * 4000); /* before, in and after the time in which it gathers */
+        mkv__store_destroy(&store);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_wins),
         cmocka_unit_test(visible_only_when_whole),
+        cmocka_unit_test(depth_is_kept),
         cmocka_unit_test(an_abandoned_replacement_leaves_the_old_value),
         cmocka_unit_test(a_reader_keeps_what_is_deleted),
         cmocka_unit_test(leases_and_ttl),
@@ -454,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_report_drops_what_is_poisoned),
         cmocka_unit_test(never_other_bytes_than_those_stored),
         cmocka_unit_test(two_threads_and_the_janitor),
+        cmocka_unit_test(ends_beside_a_grace_period),
     };
     mkv__store_thread_begin(NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,6 @@
 hierarchical cache. Importing this package needs neither torch nor sglang.
 """
 
-from ._client import Client
-from ._memkv import ClosedError, ConfigError, Error, TransportError, __version__
+from ._memkv import Client, ClosedError, ConfigError, Error, TransportError, __version__
 
 __all__ = ["Client", "ClosedError", "ConfigError", "Error", "TransportError", "__version__"]

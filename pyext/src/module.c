@@ -5,35 +5,19 @@ struct module_state *state_of(PyObject *module)
     return PyModule_GetState(module);
 }
 
-static PyObject *take_log(PyObject *module, PyObject *args)
-{
-    double timeout;
-    if (!PyArg_ParseTuple(args, "d:take_log", &timeout)) {
-        return NULL;
-    }
-    if (!(timeout >= 0 && timeout <= 3600)) {
-        PyErr_SetString(PyExc_ValueError, "timeout is 0 to 3600 seconds");
-        return NULL;
-    }
-    log_ring_after_fork(state_of(module)->log);
-    return log_ring_take(state_of(module)->log, timeout);
-}
-
 static PyMethodDef methods[] = {
-    {"take_log", take_log, METH_VARARGS,
-     "take_log(timeout) -> list of (level, line); waits up to timeout seconds for a line."},
+    {"take_log", take_log, METH_NOARGS,
+     "take_log($module, /)\n--\n\nA list of (level, line), and a bool. Sleeps until there is a "
+     "line. False: stop_log "
+     "was called, and these lines are the last. One thread at a time."},
+    {"stop_log", stop_log, METH_NOARGS, "stop_log($module, /)\n--\n\nEnd take_log, for good."},
     {NULL, NULL, 0, NULL},
 };
 
 static int module_exec(PyObject *module)
 {
     struct module_state *s = state_of(module);
-    s->log = log_ring_create();
-    if (s->log == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (errors_add(module, s) < 0 ||
+    if (log_open(s) < 0 || errors_add(module, s) < 0 ||
         PyModule_AddStringConstant(module, "__version__", mkv_version()) < 0) {
         return -1;
     }
@@ -70,8 +54,7 @@ static void module_free(void *module)
 {
     struct module_state *s = state_of(module);
     module_clear(module);
-    log_ring_destroy(s->log);
-    s->log = NULL;
+    log_close(s);
 }
 
 static PyModuleDef_Slot slots[] = {

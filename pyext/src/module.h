@@ -1,20 +1,20 @@
 /*
- * _memkv: the extension under memkv_sglang. One file per type, module state only, built for the
- * stable ABI of CPython 3.11. The GIL is released around every call that may block; workers of the
- * C library never take it.
+ * _memkv: the extension under memkv_sglang. One file per type, module state only. The GIL is
+ * released around every call that may block; workers of the C library never take it.
  */
 #ifndef PYEXT_SRC_MODULE_H
 #define PYEXT_SRC_MODULE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "pyext/src/compat.h"
 
 #include <memkv/memkv.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-struct log_ring;
+struct mkv__log_ring;
 
 struct module_state {
     PyObject *error;           /* memkv_sglang.Error(Exception) */
@@ -22,7 +22,8 @@ struct module_state {
     PyObject *closed_error;    /* ClosedError(Error) */
     PyObject *transport_error; /* TransportError(Error, ConnectionError) */
     PyObject *client_type;
-    struct log_ring *log;
+    struct mkv__log_ring *log;
+    pid_t log_pid; /* the process that made it */
 };
 
 struct module_state *state_of(PyObject *module);
@@ -39,34 +40,23 @@ struct options {
     PyObject **texts; /* keep the UTF-8 alive */
     size_t n;
 };
-/* -1: exception set; free in any case. */
-int options_fill(struct options *options, PyObject *servers, PyObject *dict);
+/* dict: NULL or a dict. -1: exception set; free in any case. */
+int options_fill(struct module_state *state, struct options *options, PyObject *servers,
+                 PyObject *dict);
 void options_free(struct options *options);
+/* The text of one option, as a new str without NUL, and its UTF-8. NULL: exception set. */
+PyObject *option_text(struct module_state *state, const char *name, PyObject *value,
+                      const char **utf8_out);
 
 /* client.c */
 extern PyType_Spec client_spec;
 
-/* log.c: a bounded ring between the library's threads and a Python thread. */
-struct log_ring *log_ring_create(void);
-void log_ring_destroy(struct log_ring *ring);
-void log_ring_after_fork(struct log_ring *ring); /* call where a fork may have happened */
-void log_ring_put(void *ring, enum mkv_log_level level, const char *line, size_t len);
-PyObject *log_ring_take(struct log_ring *ring, double timeout_s);
-
-/* values.c: Python objects to the segments of a batch. */
-
-/* Buffers held until the batch is done. */
-struct held {
-    Py_buffer *views;
-    Py_ssize_t n, cap;
-};
-void held_release(struct held *held);
-/* Adds one key. value: NULL, a buffer, (address, length) or a list of these. -1: exception set. */
-int add_key(struct module_state *state, struct mkv_batch *batch, PyObject *key, PyObject *value,
-            bool writable, struct held *held);
-/* A buffer of 8-byte integers or a sequence of int, as an array to PyMem_Free. -1: exception. */
-Py_ssize_t uint64_array(PyObject *object, const char *what, uint64_t **out);
-/* A list made of any sequence but str and bytes. */
-PyObject *list_of(PyObject *object, const char *what);
+/* log.c: lines from the library's threads to a Python thread. */
+int log_open(struct module_state *state); /* -1: exception set */
+void log_close(struct module_state *state);
+int log_after_fork(struct module_state *state); /* where a fork may have happened; as log_open */
+void log_line(void *state, enum mkv_log_level level, const char *line, size_t len);
+PyObject *take_log(PyObject *module, PyObject *unused);
+PyObject *stop_log(PyObject *module, PyObject *unused);
 
 #endif
