@@ -15,7 +15,7 @@ static void become_server(int out, const char *memory)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(out, STDOUT_FILENO);
     execl("/proc/self/exe", "memkv", "serve", "--listen", "127.0.0.1:0", "--memory", memory,
-          (char *)NULL);
+          "--prefault", "wait", (char *)NULL);
     _exit(127);
 }
 

@@ -75,11 +75,14 @@ static int serve(const struct mkv__config *config)
 
 int cmd_serve(int argc, const char **argv)
 {
-    char *listen = NULL, *memory = NULL, *workers = NULL, *cpus = NULL, *lease = NULL;
+    char *listen = NULL, *memory = NULL, *workers = NULL, *cpus = NULL, *lease = NULL,
+         *prefault = NULL;
     struct poptOption table[] = {
         {"listen", 'l', POPT_ARG_STRING, &listen, 0,
          "address (default 127.0.0.1:9900; port 0: any free one)", "HOST:PORT"},
         {"memory", 'm', POPT_ARG_STRING, &memory, 0, "for values (default 1G)", "SIZE"},
+        {"prefault", 0, POPT_ARG_STRING, &prefault, 0,
+         "when to take it: no, background (the default) or wait", "WHEN"},
         {"workers", 'w', POPT_ARG_STRING, &workers, 0, "threads that serve", "N"},
         {"workers-cpus", 0, POPT_ARG_STRING, &cpus, 0, "CPUs of the workers: 0-3,8", "LIST"},
         {"lease", 0, POPT_ARG_STRING, &lease, 0, "how long EXISTS keeps what it found", "TIME"},
@@ -94,6 +97,7 @@ int cmd_serve(int argc, const char **argv)
     const struct mkv__config_arg all[] = {
         {"listen", listen, "--listen"},
         {"memory", memory, "--memory"},
+        {"prefault", prefault, "--prefault"},
         {"workers", workers, "--workers"},
         {"workers.cpus", cpus, "--workers-cpus"},
         {"lease", lease, "--lease"},

@@ -2,6 +2,7 @@
 
 #include "core/base.h"
 #include "core/completion.h"
+#include "core/error.h"
 #include "core/fault.h"
 #include "core/log.h"
 #include "core/os/clock.h"
@@ -81,6 +82,16 @@ static void woken(struct mkv__worker *w, struct mkv__source *source, unsigned ev
     mkv__event_clear(source->fd);
 }
 
+/* Errors beyond the list (EMFILE, ...) are put into words here. */
+static int listed(const struct mkv__worker *w, int error, const char *what)
+{
+    if (mkv__error_listed(error)) {
+        return error;
+    }
+    MKV_ERROR(w->options.log, "%s: %s: %s", w->name, what, strerror(-error));
+    return -EAGAIN;
+}
+
 int mkv__worker_create(const struct mkv__worker_options *options, struct mkv__worker **out)
 {
     struct mkv__worker *w = MKV_FAULT("worker.memory") ? NULL : calloc(1, sizeof(*w));
@@ -99,12 +110,14 @@ int mkv__worker_create(const struct mkv__worker_options *options, struct mkv__wo
         (MKV_FAULT("worker.cpus") || (w->cpus = strdup(options->cpus)) == NULL)) {
         goto free_worker;
     }
-    r = w->poll = MKV_FAULT("worker.poll") ? -EMFILE : mkv__poll_open();
-    if (r < 0) {
+    w->poll = MKV_FAULT("worker.poll") ? -EMFILE : mkv__poll_open();
+    if (w->poll < 0) {
+        r = listed(w, w->poll, "no epoll");
         goto free_worker;
     }
-    r = w->event = MKV_FAULT("worker.event") ? -EMFILE : mkv__event_open();
-    if (r < 0) {
+    w->event = MKV_FAULT("worker.event") ? -EMFILE : mkv__event_open();
+    if (w->event < 0) {
+        r = listed(w, w->event, "no eventfd");
         goto close_poll;
     }
     w->event_source = (struct mkv__source){.fd = w->event, .ready = woken};
@@ -131,6 +144,7 @@ void mkv__worker_destroy(struct mkv__worker **worker)
     if (w == NULL) {
         return;
     }
+    mkv__pin_drop(&w->pin); /* in a child that was forked: its share in the parent's claim */
     close(w->event);
     close(w->poll);
     free(w->cpus);
@@ -237,6 +251,11 @@ static uint64_t time_to_wait(const struct mkv__worker *w, uint64_t max_ns)
     return MKV_MIN(wait_ns, max_ns);
 }
 
+static bool may_spin_now(const struct mkv__worker *w)
+{
+    return !w->options.no_spin && mkv__pin_may_spin(&w->pin);
+}
+
 static int run_pollers(struct mkv__worker *w)
 {
     int n = 0;
@@ -253,7 +272,7 @@ static void note_work(struct mkv__worker *w)
     w->worked_ns = w->now_ns;
     if (w->pin.cpu >= 0 && w->now_ns >= w->recount_ns) {
         w->recount_ns = w->now_ns + RECOUNT_NS;
-        __atomic_store_n(&w->may_spin, mkv__pin_may_spin(&w->pin), __ATOMIC_RELAXED);
+        __atomic_store_n(&w->may_spin, may_spin_now(w), __ATOMIC_RELAXED);
     }
 }
 
@@ -280,7 +299,7 @@ static void settle(struct mkv__worker *w)
 {
     mkv__pin_take(&w->pin,
                   &(struct mkv__pin_options){.cpus = w->cpus, .numa_node = w->options.numa_node});
-    __atomic_store_n(&w->may_spin, mkv__pin_may_spin(&w->pin), __ATOMIC_RELAXED);
+    __atomic_store_n(&w->may_spin, may_spin_now(w), __ATOMIC_RELAXED);
     if (w->pin.cpu >= 0) {
         MKV_DEBUG(w->options.log, "%s: on cpu %d", w->name, w->pin.cpu);
     }
@@ -383,8 +402,9 @@ uint64_t mkv__worker_now(const struct mkv__worker *w)
 
 bool mkv__worker_is_current(const struct mkv__worker *w)
 {
-    return w->pid == getpid() && mkv__completion_test(&w->begun) &&
-           pthread_equal(w->owner, pthread_self());
+    /* The system call last: most who ask are other threads. */
+    return mkv__completion_test(&w->begun) && pthread_equal(w->owner, pthread_self()) &&
+           w->pid == getpid();
 }
 
 int mkv__worker_cpu(const struct mkv__worker *w)
@@ -396,7 +416,7 @@ bool mkv__worker_may_spin(const struct mkv__worker *w)
 {
     /* Not beside the worker on its own CPU: it could not get on meanwhile. */
     return __atomic_load_n(&w->may_spin, __ATOMIC_RELAXED) &&
-           (mkv__worker_is_current(w) || mkv__cpu_current() != w->pin.cpu);
+           (mkv__cpu_current() != w->pin.cpu || mkv__worker_is_current(w));
 }
 
 struct mkv__log *mkv__worker_log(const struct mkv__worker *w)
@@ -427,12 +447,14 @@ void mkv__timer_stop(struct mkv__worker *w, struct mkv__timer *t)
 
 int mkv__worker_watch(struct mkv__worker *w, struct mkv__source *source, unsigned events)
 {
-    return mkv__poll_add(w->poll, source->fd, events, source);
+    return listed(w, mkv__poll_add(w->poll, source->fd, events, source),
+                  "a descriptor not watched");
 }
 
 int mkv__worker_rewatch(struct mkv__worker *w, struct mkv__source *source, unsigned events)
 {
-    return mkv__poll_change(w->poll, source->fd, events, source);
+    return listed(w, mkv__poll_change(w->poll, source->fd, events, source),
+                  "a descriptor not watched");
 }
 
 void mkv__worker_unwatch(struct mkv__worker *w, struct mkv__source *source)

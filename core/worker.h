@@ -55,6 +55,7 @@ struct mkv__worker_options {
     const char *name;     /* of the thread, at most 15 bytes; copied */
     const char *cpus;     /* CPU list ("0-3,8"); NULL: choose one that no other worker holds */
     int numa_node;        /* -1: any */
+    bool no_spin;         /* sleep at once when there is nothing to do */
     struct mkv__log *log; /* may be NULL */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;

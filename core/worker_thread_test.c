@@ -5,6 +5,7 @@
 #include "core/completion.h"
 #include "core/os/clock.h"
 #include "core/os/cpu.h"
+#include "core/pin.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -247,7 +248,19 @@ static void test_signals_are_the_programs(void **state)
     mkv__worker_destroy(&worker);
 }
 
-/* In a child the parent's worker has no thread: what closes it must neither hang nor touch it. */
+static int descriptors_of(const char *path)
+{
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        char link[32], target[256] = "";
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        n += readlink(link, target, sizeof(target) - 1) > 0 && strcmp(target, path) == 0;
+    }
+    return n;
+}
+
+/* In a child the parent's worker has no thread: what closes it must neither hang nor touch it. Nor
+ * may the child keep the parent's CPU claimed. */
 static void test_a_forked_child_may_close(void **state)
 {
     (void)state;
@@ -256,7 +269,7 @@ static void test_a_forked_child_may_close(void **state)
     if (child == 0) {
         mkv__worker_stop(worker);
         mkv__worker_destroy(&worker);
-        _exit(worker == NULL ? 0 : 1);
+        _exit(worker == NULL && descriptors_of(MKV__PIN_CLAIMS) == 0 ? 0 : 1);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -328,11 +341,27 @@ static void test_one_allowed_cpu(void **state)
     assert_int_equal(mkv__cpu_bind(&all), 0);
 }
 
+/* Fails wherever there is a CPU to spare. */
+static void test_no_spin_is_respected(void **state)
+{
+    (void)state;
+    struct mkv__worker *worker = NULL;
+    struct mkv__worker_options options = {.name = "test", .numa_node = -1, .no_spin = true};
+    assert_int_equal(mkv__worker_create(&options, &worker), 0);
+    assert_int_equal(mkv__worker_start(worker), 0);
+    assert_false(mkv__worker_may_spin(worker));
+    assert_null(ping(worker));
+    assert_false(mkv__worker_may_spin(worker));
+    mkv__worker_stop(worker);
+    mkv__worker_destroy(&worker);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_four_processes_make_progress), /* forks: before there are threads */
         cmocka_unit_test(test_one_allowed_cpu),
+        cmocka_unit_test(test_no_spin_is_respected),
         cmocka_unit_test(test_posts_wake_a_sleeping_worker),
         cmocka_unit_test(test_stop_runs_the_inbox),
         cmocka_unit_test(test_idling_is_cheap),

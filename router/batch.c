@@ -19,63 +19,6 @@ static bool foreign(const struct mkv_batch *b)
     return b->forks != mkv__forks();
 }
 
-int mkv_batch_create(struct mkv_client *client, struct mkv_batch **out)
-{
-    if (client->forks != mkv__forks()) {
-        return -ECANCELED;
-    }
-    struct mkv_batch *b = calloc(1, sizeof(*b));
-    if (b == NULL) {
-        return -ENOMEM;
-    }
-    b->client = client;
-    b->forks = client->forks;
-    b->op = MKV_OP_EXISTS;
-    __atomic_add_fetch(&client->objects, 1, __ATOMIC_RELAXED);
-    *out = b;
-    return 0;
-}
-
-static void free_batch(struct mkv_batch *b)
-{
-    while (b->spare_rpcs != NULL) {
-        struct rpc *rpc = b->spare_rpcs;
-        b->spare_rpcs = rpc->next;
-        mkv__rpc_free(rpc);
-    }
-    free(b->keys);
-    free(b->values);
-    free(b->answers);
-    free(b->segments);
-    free(b->order);
-    free(b->begins);
-    free(b->regions);
-    free(b);
-}
-
-void mkv_batch_destroy(struct mkv_batch **batch)
-{
-    struct mkv_batch *b = *batch;
-    if (b == NULL) {
-        return;
-    }
-    *batch = NULL;
-    if (foreign(b)) {
-        return; /* its worker is not in this process; what it held is the parent's */
-    }
-    if (!mkv_batch_test(b)) {
-        mkv_batch_cancel(b);
-        mkv__client_wait(b->client, &b->completion);
-    }
-    mkv__unnotify(b);
-    if (b->gone != NULL) {
-        *b->gone = true;
-    }
-    struct mkv_client *client = b->client;
-    free_batch(b);
-    __atomic_sub_fetch(&client->objects, 1, __ATOMIC_RELEASE);
-}
-
 static int set_namespace(struct mkv_batch *b, const struct mkv_batch_options *o)
 {
     const void *ns = b->client->namespace_;
@@ -90,6 +33,82 @@ static int set_namespace(struct mkv_batch *b, const struct mkv_batch_options *o)
     memcpy(b->namespace_, ns, len);
     b->namespace_len = (uint8_t)len;
     return 0;
+}
+
+int mkv_batch_create(struct mkv_client *client, struct mkv_batch **out)
+{
+    if (client->forks != mkv__forks()) {
+        return -ECANCELED;
+    }
+    struct mkv_batch *b = calloc(1, sizeof(*b));
+    if (b == NULL) {
+        return -ENOMEM;
+    }
+    b->client = client;
+    b->forks = client->forks;
+    b->op = MKV_OP_EXISTS;
+    (void)set_namespace(b, NULL);
+    __atomic_add_fetch(&client->objects, 1, __ATOMIC_RELAXED);
+    *out = b;
+    return 0;
+}
+
+static void free_batch(struct mkv_batch *b)
+{
+    struct mkv_client *client = b->client;
+    while (b->spare_rpcs != NULL) {
+        struct rpc *rpc = b->spare_rpcs;
+        b->spare_rpcs = rpc->next;
+        mkv__rpc_free(rpc);
+    }
+    free(b->keys);
+    free(b->values);
+    free(b->answers);
+    free(b->segments);
+    free(b->order);
+    free(b->begins);
+    free(b->regions);
+    free(b);
+    __atomic_sub_fetch(&client->objects, 1, __ATOMIC_RELEASE);
+}
+
+/* In a callback nobody can wait. What is out is fenced here; where that takes the transport some
+ * time, or the worker has not begun yet, the batch goes when it is done, and tells nobody. */
+static void destroy_on_worker(struct mkv_batch *b)
+{
+    b->orphan = true;
+    b->done_fn = NULL;
+    b->flags &= ~(uint32_t)MKV_NOTIFY;
+    if (b->started && b->left > 0) {
+        mkv__batch_stop(b, -ECANCELED);
+    }
+}
+
+void mkv_batch_destroy(struct mkv_batch **batch)
+{
+    struct mkv_batch *b = *batch;
+    if (b == NULL) {
+        return;
+    }
+    *batch = NULL;
+    if (foreign(b)) {
+        return; /* its worker is not in this process; what it held is the parent's */
+    }
+    bool done = mkv_batch_test(b);
+    bool in_callback = !done && mkv__client_in_callback(b->client);
+    if (!done && !in_callback) {
+        mkv_batch_cancel(b);
+        mkv__client_wait(b->client, &b->completion);
+    }
+    if (b->gone != NULL) {
+        *b->gone = true;
+    }
+    if (in_callback) {
+        destroy_on_worker(b);
+        return;
+    }
+    mkv__unnotify(b);
+    free_batch(b);
 }
 
 int mkv_batch_begin(struct mkv_batch *b, enum mkv_op op, const struct mkv_batch_options *o)
@@ -189,14 +208,15 @@ int mkv_batch_add(struct mkv_batch *b, const void *key, size_t key_len,
     if (b->state != BATCH_IDLE) {
         return -EBUSY;
     }
-    if (key_len < 1 || key_len > MKV_KEY_MAX || b->n == MKV_BATCH_MAX) {
+    if (key == NULL || key_len < 1 || key_len > MKV_KEY_MAX || b->n == MKV_BATCH_MAX) {
         return -EINVAL;
     }
     int r = check_value(b, segments, n, &length);
     if (r < 0) {
         return r;
     }
-    if (grow_values(b) < 0 || mkv__grow(&b->keys, &b->keys_cap, b->keys_len + key_len, 1) < 0 ||
+    if (b->n_segments + n > UINT32_MAX || grow_values(b) < 0 ||
+        mkv__grow(&b->keys, &b->keys_cap, b->keys_len + key_len, 1) < 0 ||
         mkv__grow(&b->segments, &b->segments_cap, b->n_segments + n, sizeof(*b->segments)) < 0) {
         return -ENOMEM;
     }
@@ -269,9 +289,11 @@ int mkv_batch_submit(struct mkv_batch *b)
     }
     b->deadline_ns = deadline;
     b->flight++;
-    mkv__completion_init(&b->completion, 1);
+    if (b->gone == NULL) { /* else it is used again in its callback: who waits, waits on */
+        mkv__completion_init(&b->completion, 1);
+    }
     __atomic_store_n(&b->ready, 0, __ATOMIC_RELAXED);
-    b->finish_on_cancel = false;
+    b->finish_on_cancel = b->started = false;
     __atomic_store_n(&b->cancelling, CANCEL_NONE, __ATOMIC_RELAXED);
     b->start.run = mkv__batch_start;
     b->state = BATCH_FLYING;
@@ -315,14 +337,21 @@ void mkv__batch_complete(struct mkv_batch *b)
     mkv__table_put(b->table);
     b->table = NULL;
     mkv__regions_drop(b);
+    if (b->orphan) {
+        free_batch(b);
+        return;
+    }
     __atomic_store_n(&b->ready, 1, __ATOMIC_RELEASE);
     if (b->done_fn != NULL) {
         /* Before the completion, so that who has waited may destroy the batch. In the callback it
          * may be destroyed or used again; then there is nothing left to do here. */
         bool gone = false;
         uint64_t flight = b->flight;
+        struct mkv_client *client = b->client;
         b->gone = &gone;
+        b->client->calling = true;
         b->done_fn(b->done_arg, b);
+        client->calling = false;
         if (gone) {
             return;
         }
@@ -375,7 +404,7 @@ int mkv_batch_test(struct mkv_batch *b)
     if (foreign(b)) {
         return 1;
     }
-    bool in_callback = mkv__worker_is_current(b->client->worker) && is_ready(b);
+    bool in_callback = is_ready(b) && mkv__client_in_callback(b->client);
     if (b->state == BATCH_FLYING && (in_callback || mkv__completion_test(&b->completion))) {
         b->state = BATCH_DONE;
     }
@@ -389,7 +418,7 @@ static int first_error(const struct mkv_batch *b)
             return b->answers[i].error;
         }
     }
-    return b->stop_error;
+    return b->stat_out != NULL ? b->stop_error : 0;
 }
 
 int mkv_batch_wait(struct mkv_batch *b)
@@ -398,6 +427,9 @@ int mkv_batch_wait(struct mkv_batch *b)
         return -ECANCELED;
     }
     if (!mkv_batch_test(b)) {
+        if (mkv__client_in_callback(b->client)) {
+            return -EBUSY; /* in a callback: it would wait for itself */
+        }
         mkv__client_wait(b->client, &b->completion);
         b->state = BATCH_DONE;
     }
@@ -411,11 +443,17 @@ uint32_t mkv_batch_count(const struct mkv_batch *b)
 
 enum mkv_status mkv_batch_status(const struct mkv_batch *b, uint32_t i)
 {
+    if (foreign(b)) {
+        return MKV_UNKNOWN;
+    }
     return is_ready(b) && i < b->n ? (enum mkv_status)b->answers[i].status : MKV_PENDING;
 }
 
 int mkv_batch_error(const struct mkv_batch *b, uint32_t i)
 {
+    if (foreign(b)) {
+        return -ECANCELED;
+    }
     return is_ready(b) && i < b->n ? b->answers[i].error : 0;
 }
 

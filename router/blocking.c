@@ -7,6 +7,9 @@ static int one(struct mkv_client *client, enum mkv_op op, const void *key, size_
                void *value, size_t len, struct mkv_batch **out)
 {
     struct mkv_segment segment = {value, len};
+    if (client->forks == mkv__forks() && mkv__client_in_callback(client)) {
+        return -EBUSY; /* in a callback: it would wait for itself */
+    }
     int r = mkv_batch_create(client, out);
     if (r < 0) {
         return r;
@@ -25,6 +28,9 @@ int64_t mkv_get(struct mkv_client *client, const void *key, size_t key_len, void
                 uint64_t *length_out)
 {
     struct mkv_batch *batch = NULL;
+    if (length_out != NULL) {
+        *length_out = 0;
+    }
     int r = one(client, MKV_OP_GET, key, key_len, value, len, &batch);
     if (r < 0) {
         return r;

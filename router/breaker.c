@@ -37,8 +37,8 @@ static void changed(struct server *s)
 static bool any_closed(struct mkv_client *client)
 {
     struct table *t = mkv__table_get(client);
-    bool any = false;
-    for (uint32_t i = 0; i < t->n; i++) {
+    bool any = t == NULL; /* closing: nothing to say */
+    for (uint32_t i = 0; t != NULL && i < t->n; i++) {
         any = any || mkv__breaker_closed(t->servers[i]);
     }
     mkv__table_put(t);

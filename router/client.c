@@ -23,14 +23,27 @@ extern char **environ;
 static unsigned forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 
-static void forked(void)
+/* liburcu's locks and its list of readers are as they were in the parent's other threads, so it
+ * asks to be told. */
+static void before_fork(void)
 {
+    urcu_bp_before_fork();
+}
+
+static void forked_parent(void)
+{
+    urcu_bp_after_fork_parent();
+}
+
+static void forked_child(void)
+{
+    urcu_bp_after_fork_child();
     forks++;
 }
 
 static void watch_forks(void)
 {
-    pthread_atfork(NULL, NULL, forked);
+    pthread_atfork(before_fork, forked_parent, forked_child);
 }
 
 unsigned mkv__forks(void)
@@ -73,6 +86,11 @@ void mkv__client_wait(struct mkv_client *c, struct mkv__completion *completion)
         mkv__worker_turn(c->worker, 0);
     }
     mkv__completion_wait(completion, c->spin && mkv__worker_may_spin(c->worker));
+}
+
+bool mkv__client_in_callback(const struct mkv_client *c)
+{
+    return c->manual ? c->calling : mkv__worker_is_current(c->worker);
 }
 
 struct mkv__worker *mkv__client_worker(struct mkv_client *c)
@@ -118,6 +136,7 @@ static int open_worker(struct mkv_client *c)
     struct mkv__worker_options w = {.name = "memkv-client",
                                     .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
                                     .numa_node = -1,
+                                    .no_spin = !mkv__config_bool(c->config, MKV_OPT_SPIN),
                                     .log = &c->log,
                                     .clock = c->clock,
                                     .clock_arg = c->clock_arg};
@@ -290,12 +309,24 @@ struct shut {
     struct mkv__completion done;
 };
 
-static void run_shut(struct mkv__worker *worker, struct mkv__task *task)
+static void shut_endpoint(struct mkv__worker *worker, struct mkv__task *task)
 {
     struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
     (void)worker;
     s->client->transport->endpoint_close(&s->client->endpoint);
     mkv__completion_done(&s->done);
+}
+
+/* The worker looks at the table when a breaker opens: so it is the worker who takes it away. The
+ * servers retire before the next task. */
+static void shut_table(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
+    struct table *t = s->client->table;
+    s->client->table = NULL;
+    mkv__table_put(t);
+    s->task.run = shut_endpoint;
+    mkv__worker_post(worker, &s->task);
 }
 
 int mkv_client_close(struct mkv_client **client)
@@ -308,11 +339,10 @@ int mkv_client_close(struct mkv_client **client)
         *client = NULL; /* the parent's; its memory is a copy whose locks may be held for ever */
         return 0;
     }
-    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0) {
+    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0 || mkv__client_in_callback(c)) {
         return -EBUSY;
     }
-    mkv__table_put(c->table); /* servers retire on the worker, before the task below */
-    struct shut shut = {.task.run = run_shut, .client = c};
+    struct shut shut = {.task.run = shut_table, .client = c};
     mkv__completion_init(&shut.done, 1);
     mkv__worker_post(c->worker, &shut.task);
     mkv__client_wait(c, &shut.done);
@@ -343,19 +373,21 @@ int mkv_client_set_servers(struct mkv_client *c, const char *servers, struct mkv
     }
     pthread_mutex_lock(&c->mutex);
     struct table *old = c->table;
-    r = mkv__table_make(c, list, old, &t);
-    if (r == 0) {
-        MKV_TSAN_RELEASE(t);
-        rcu_assign_pointer(c->table, t);
-        __atomic_store_n(&c->changed_ns, mkv__clock_ns(), __ATOMIC_RELAXED);
+    bool same = mkv__table_is(old, list);
+    r = same ? 0 : mkv__table_make(c, list, old, &t);
+    if (r == 0 && !same) {
+        MKV_RCU_PUBLISH(&c->table, t);
+        __atomic_store_n(&c->changed_ns, mkv__client_now(c), __ATOMIC_RELAXED);
     }
     pthread_mutex_unlock(&c->mutex);
     mkv__server_list_destroy(&list);
     if (r < 0) {
         return fail(error, r, mkv__error_text(r));
     }
-    urcu_bp_synchronize_rcu();
-    mkv__table_put(old);
+    if (!same) {
+        MKV_RCU_BP_SYNCHRONIZE(&c->table);
+        mkv__table_put(old);
+    }
     return 0;
 }
 

@@ -47,6 +47,7 @@ struct server {
     char why[200];
     uint64_t backoff_ns;
     struct mkv__timer probe;
+    struct mkv__deferred refill; /* a slot is free and something waits */
     struct rpc *slots[MKV_REQUESTS_MAX];
     uint32_t generations[MKV_REQUESTS_MAX];
     uint32_t n_free, free_slots[MKV_REQUESTS_MAX];
@@ -108,8 +109,9 @@ struct mkv_batch {
     size_t n_regions, regions_cap;
 
     struct table *table;
-    struct rpc *rpcs, *spare_rpcs; /* of this round; for use again */
-    unsigned left;                 /* rpcs of this round not done */
+    struct rpc *rpcs, **rpcs_end; /* of this round, in the order of its keys */
+    struct rpc *spare_rpcs;       /* for use again */
+    unsigned left;                /* rpcs of this round not done */
     unsigned round;
     bool late;
     int stop_error;
@@ -117,6 +119,8 @@ struct mkv_batch {
     struct mkv__task start, cancel;
     uint32_t cancelling; /* atomic: enum in batch.c */
     bool finish_on_cancel;
+    bool started; /* the worker's: it has run `start` */
+    bool orphan;  /* destroyed in a callback before it was done; the worker frees it */
     struct mkv__completion completion;
     uint32_t ready;  /* atomic: results may be read; set before the callback */
     uint64_t flight; /* counts submits */
@@ -144,6 +148,7 @@ struct rpc {
     enum rpc_state state;
     bool exposed;
     uint32_t slot;
+    uint64_t sent_ns;
     uint32_t n, cap;
     uint32_t *keys;    /* positions in the batch */
     uint64_t *offsets; /* n + 1: where each value begins in the exposure */
@@ -177,6 +182,7 @@ struct mkv_client {
     struct mkv_region *regions; /* under the mutex */
     int event;
     bool manual, verify, spin;
+    bool calling;                 /* manual: a done_fn runs */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
     struct mkv__log_limit damage_limit;
@@ -195,12 +201,16 @@ struct mkv_client {
 /* client.c */
 unsigned mkv__forks(void); /* of this process since it was loaded */
 uint64_t mkv__client_now(const struct mkv_client *client);
+/* On the worker, where nothing may wait. */
+bool mkv__client_in_callback(const struct mkv_client *client);
 /* For a task on the worker: sleeps, or turns the worker where a test does that. */
 void mkv__client_wait(struct mkv_client *client, struct mkv__completion *completion);
 
 /* table.c */
 int mkv__table_make(struct mkv_client *client, const struct mkv__server_list *list,
                     const struct table *old, struct table **out);
+bool mkv__table_is(const struct table *table, const struct mkv__server_list *list);
+/* With a reference; NULL while the client closes. */
 struct table *mkv__table_get(struct mkv_client *client);
 void mkv__table_put(struct table *table);
 void mkv__server_put(struct server *server);

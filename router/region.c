@@ -37,6 +37,10 @@ static void on_worker(struct mkv_region *r, void (*run)(struct mkv__worker *, st
 {
     mkv__completion_init(&r->done, 1);
     r->task.run = run;
+    if (mkv__client_in_callback(r->client)) {
+        run(r->client->worker, &r->task); /* in a callback */
+        return;
+    }
     mkv__worker_post(r->client->worker, &r->task);
     mkv__client_wait(r->client, &r->done);
 }

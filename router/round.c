@@ -29,8 +29,9 @@ static int add_rpc(struct mkv_batch *b, uint32_t server, const uint32_t *keys, u
     if (rpc == NULL) {
         return -ENOMEM;
     }
-    rpc->next = b->rpcs;
-    b->rpcs = rpc;
+    rpc->next = NULL;
+    *b->rpcs_end = rpc;
+    b->rpcs_end = &rpc->next;
     rpc->server = b->table->servers[server];
     return mkv__rpc_fill(rpc, keys, n);
 }
@@ -94,17 +95,28 @@ static void recycle(struct mkv_batch *b)
         rpc->next = b->spare_rpcs;
         b->spare_rpcs = rpc;
     }
+    b->rpcs_end = &b->rpcs;
 }
 
-/* Sends the round's requests. Each may end at once, so the list is held by one more part. */
-static void launch(struct mkv_batch *b)
+/* Each request may end at once, so the list is held by one more part. */
+static void count_parts(struct mkv_batch *b)
 {
     b->left = 1;
     for (struct rpc *rpc = b->rpcs; rpc != NULL; rpc = rpc->next) {
         b->left++;
     }
+}
+
+/* Sends the round's requests. */
+static void launch(struct mkv_batch *b)
+{
+    count_parts(b);
     for (struct rpc *rpc = b->rpcs; rpc != NULL; rpc = rpc->next) {
-        mkv__server_submit(rpc);
+        if (b->late) { /* stopped by a callback of another batch meanwhile */
+            mkv__rpc_finished(rpc, b->stop_error);
+        } else {
+            mkv__server_submit(rpc);
+        }
     }
     mkv__batch_rpc_done(b);
 }
@@ -213,6 +225,7 @@ int mkv__batch_plan(struct mkv_batch *b)
     b->round = 0;
     b->late = false;
     b->stop_error = 0;
+    b->rpcs_end = &b->rpcs;
     if (b->stat_out != NULL) {
         b->rpcs = mkv__rpc_new(b);
         if (b->rpcs == NULL) {
@@ -234,10 +247,26 @@ void mkv__batch_unplan(struct mkv_batch *b)
     recycle(b);
 }
 
+/* Destroyed or too late before it began: no server is bothered, and none is blamed. */
+static void never_sent(struct mkv_batch *b, int error)
+{
+    b->late = true;
+    count_parts(b);
+    for (struct rpc *rpc = b->rpcs; rpc != NULL; rpc = rpc->next) {
+        mkv__rpc_finished(rpc, error);
+    }
+    mkv__batch_rpc_done(b);
+}
+
 void mkv__batch_start(struct mkv__worker *worker, struct mkv__task *task)
 {
     struct mkv_batch *b = MKV_CONTAINER_OF(task, struct mkv_batch, start);
+    b->started = true;
     mkv__timer_init(&b->deadline, on_deadline);
     mkv__timer_set(worker, &b->deadline, b->deadline_ns);
+    if (b->orphan || mkv__worker_now(worker) >= b->deadline_ns) {
+        never_sent(b, b->orphan ? -ECANCELED : -ETIMEDOUT);
+        return;
+    }
     launch(b);
 }

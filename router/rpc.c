@@ -3,6 +3,7 @@
 #include "core/base.h"
 #include "core/checksum.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,7 @@ static void add_piece(struct rpc *rpc, uint64_t offset, void *addr, uint64_t len
     if (last != NULL && (uint8_t *)last->addr + last->len == addr) {
         last->len += len;
     } else if (len > 0) {
+        assert(rpc->pieces != NULL && rpc->n_pieces < rpc->pieces_cap);
         rpc->pieces[rpc->n_pieces++] = (struct mkv__piece){offset, addr, len};
     }
 }
@@ -203,7 +205,8 @@ static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
                 "%s: a value did not match its checksum and is taken for a miss",
                 rpc->server->name);
     wire_key(rpc, i, &client->wire_keys[rpc->n_damaged]);
-    client->wire_keys[rpc->n_damaged++].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged].checksum = from->checksum;
+    client->wire_keys[rpc->n_damaged++].generation = from->generation;
 }
 
 /* Has the server verify what was damaged again, so that nothing bad lives for ever behind "kept". */
@@ -219,6 +222,18 @@ static void report(struct rpc *rpc)
     if (len > 0) {
         mkv__server_tell(rpc->server, MKV_TYPE_REPORT, client->body, (uint32_t)len);
     }
+}
+
+/* Whether a status can be the answer to this operation. */
+static bool fits(enum mkv_op op, uint8_t status)
+{
+    static const uint8_t good[][3] = {
+        [MKV_OP_GET] = {MKV_WIRE_HIT, MKV_WIRE_MISS, MKV_WIRE_SKIPPED},
+        [MKV_OP_SET] = {MKV_WIRE_STORED, MKV_WIRE_KEPT, MKV_WIRE_KEPT},
+        [MKV_OP_EXISTS] = {MKV_WIRE_HIT, MKV_WIRE_MISS, MKV_WIRE_MISS},
+        [MKV_OP_DELETE] = {MKV_WIRE_DELETED, MKV_WIRE_MISS, MKV_WIRE_MISS},
+    };
+    return status == good[op][0] || status == good[op][1] || status == good[op][2];
 }
 
 static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *from)
@@ -240,8 +255,16 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
         [MKV_WIRE_LATE] = -ETIMEDOUT,    [MKV_WIRE_DAMAGED] = -EPROTO, [MKV_WIRE_DENIED] = -EACCES,
         [MKV_WIRE_ERROR] = -EPROTO,
     };
-    to->status = statuses[from->status];
-    to->error = from->status < MKV_ARRAY_LEN(errors) ? errors[from->status] : 0;
+    int error = from->status < MKV_ARRAY_LEN(errors) ? errors[from->status] : 0;
+    if (error == 0 && !fits(b->op, from->status)) {
+        error = -EPROTO;
+        rpc->error = -EPROTO;
+    }
+    if (to->status == MKV_MISS && error < 0) {
+        return; /* a later round; its owner did answer */
+    }
+    to->status = error == -EPROTO ? MKV_UNKNOWN : statuses[from->status];
+    to->error = error;
     to->length = from->length;
     to->differs = from->status == MKV_WIRE_KEPT && from->checksum != v->checksum;
     if (from->status == MKV_WIRE_LATE && rpc->server->going_away) {

@@ -10,12 +10,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FAIR_NS 10000000u /* an answer may take so long before it counts against a server */
+
 static void probe(struct mkv__worker *worker, struct mkv__timer *timer);
 static void pump(struct server *s);
+static void refill(struct mkv__worker *worker, struct mkv__deferred *deferred);
 
 void mkv__server_init(struct server *s)
 {
     mkv__breaker_init(s, probe);
+    s->refill.run = refill;
     s->max_out = MKV_REQUESTS_MAX;
     s->waiting_end = &s->waiting;
     for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
@@ -71,6 +75,17 @@ static void free_slot(struct rpc *rpc)
     s->free_slots[s->n_free++] = rpc->slot;
 }
 
+/* Of a request that has ended. One that found the session full leaves its slot by free_slot: it
+ * would only be tried again, in this turn, without end. */
+static void leave_slot(struct rpc *rpc)
+{
+    struct server *s = rpc->server;
+    free_slot(rpc);
+    if (s->waiting != NULL) {
+        mkv__worker_defer(s->client->worker, &s->refill);
+    }
+}
+
 static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer)
 {
     struct server *s = arg;
@@ -107,16 +122,19 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
     if (rpc == NULL || rpc->state != RPC_SENT) {
         return; /* an answer that came too late */
     }
-    s->failures = 0;
     mkv__rpc_answer(rpc, message);
     rpc->state = RPC_ANSWERED;
+    if (rpc->error == -EPROTO) {
+        mkv__breaker_failed(s, -EPROTO, "an answer that makes no sense");
+    } else {
+        s->failures = 0;
+    }
     if (rpc->exposed) {
         s->client->transport->conceal(conn, &rpc->exposure, true);
     } else {
-        free_slot(rpc);
+        leave_slot(rpc);
         mkv__rpc_finished(rpc, rpc->error);
     }
-    pump(s);
 }
 
 static void on_concealed(struct mkv__exposure *exposure)
@@ -124,11 +142,12 @@ static void on_concealed(struct mkv__exposure *exposure)
     struct rpc *rpc = exposure->owner;
     int error = rpc->state == RPC_SENT ? -ECONNRESET : rpc->error;
     rpc->exposed = false;
-    free_slot(rpc);
     if (rpc->state == RPC_RETREATING) {
+        free_slot(rpc);
         requeue_first(rpc->server, rpc);
         return;
     }
+    leave_slot(rpc);
     mkv__rpc_finished(rpc, error);
 }
 
@@ -218,6 +237,7 @@ void mkv__server_shut(struct server *s)
     }
     mkv__timer_stop(s->client->worker, &s->probe);
     fail_waiting(s, -ECANCELED);
+    mkv__worker_undefer(s->client->worker, &s->refill);
 }
 
 /* Requests ------------------------------------------------------------------------------------- */
@@ -234,6 +254,8 @@ static int issue(struct server *s, struct rpc *rpc)
     uint64_t id = (uint64_t)s->generations[rpc->slot] << 32 | rpc->slot;
     uint64_t now = mkv__worker_now(client->worker);
     uint64_t left = rpc->batch->deadline_ns > now ? rpc->batch->deadline_ns - now : 0;
+    rpc->sent_ns = now;
+    rpc->error = 0; /* an earlier try's may be there */
     s->slots[rpc->slot] = rpc;
     struct mkv__message message = {
         .type = type,
@@ -288,6 +310,13 @@ static void pump(struct server *s)
     }
 }
 
+/* At the end of a turn, not in the middle of withdrawing a batch whose other requests wait. */
+static void refill(struct mkv__worker *worker, struct mkv__deferred *deferred)
+{
+    (void)worker;
+    pump(MKV_CONTAINER_OF(deferred, struct server, refill));
+}
+
 void mkv__server_submit(struct rpc *rpc)
 {
     struct server *s = rpc->server;
@@ -316,27 +345,43 @@ static void remove_waiting(struct server *s, struct rpc *rpc)
     }
 }
 
+/* A caller's very short deadline says nothing about the server. */
+static bool had_time(const struct rpc *rpc)
+{
+    return mkv__worker_now(rpc->server->client->worker) - rpc->sent_ns >= FAIR_NS;
+}
+
+static void withdraw_sent(struct server *s, struct rpc *rpc)
+{
+    if (rpc->error == -ETIMEDOUT && had_time(rpc)) {
+        mkv__breaker_failed(s, -ETIMEDOUT, "no answer in time");
+    }
+    rpc->state = RPC_ANSWERED;
+    if (rpc->exposed) {
+        s->client->transport->conceal(s->conn, &rpc->exposure, false);
+    } else {
+        leave_slot(rpc);
+        mkv__rpc_finished(rpc, rpc->error);
+    }
+}
+
 void mkv__server_withdraw(struct rpc *rpc, int error)
 {
     struct server *s = rpc->server;
+    if (rpc->state == RPC_IDLE || rpc->state == RPC_ANSWERED) {
+        return;
+    }
     rpc->error = error;
+    if (error == -ETIMEDOUT) {
+        COUNT(s->client, timeouts, 1);
+    }
     if (rpc->state == RPC_WAITING) {
         remove_waiting(s, rpc);
         mkv__rpc_finished(rpc, error);
-    } else if (rpc->state == RPC_SENT) {
-        if (error == -ETIMEDOUT) {
-            COUNT(s->client, timeouts, 1);
-            mkv__breaker_failed(s, -ETIMEDOUT, "no answer in time");
-        }
-        rpc->state = RPC_ANSWERED;
-        if (rpc->exposed) {
-            s->client->transport->conceal(s->conn, &rpc->exposure, false);
-        } else {
-            free_slot(rpc);
-            mkv__rpc_finished(rpc, error);
-        }
     } else if (rpc->state == RPC_RETREATING) {
         rpc->state = RPC_ANSWERED;
+    } else {
+        withdraw_sent(s, rpc);
     }
 }
 

@@ -92,14 +92,25 @@ int mkv__table_make(struct mkv_client *client, const struct mkv__server_list *li
     return 0;
 }
 
+bool mkv__table_is(const struct table *table, const struct mkv__server_list *list)
+{
+    bool same = table->n == list->n;
+    for (uint32_t i = 0; same && i < table->n; i++) {
+        same = is_same(table->servers[i], &list->servers[i]) &&
+               table->weights[i] == list->servers[i].weight;
+    }
+    return same;
+}
+
 struct table *mkv__table_get(struct mkv_client *client)
 {
     urcu_bp_read_lock();
-    struct table *t = rcu_dereference(client->table);
-    MKV_TSAN_ACQUIRE(t);
-    /* The publisher drops its reference only after a grace period, so this never revives one. */
-    __atomic_add_fetch(&t->references, 1, __ATOMIC_RELAXED);
-    urcu_bp_read_unlock();
+    struct table *t = MKV_RCU_DEREFERENCE(client->table);
+    if (t != NULL) {
+        /* The publisher drops its reference only after a grace period: none is revived here. */
+        __atomic_add_fetch(&t->references, 1, __ATOMIC_RELAXED);
+    }
+    MKV_RCU_BP_READ_UNLOCK(&client->table);
     return t;
 }
 

@@ -36,6 +36,7 @@ struct mkv__object {
     uint32_t generation;
     uint32_t refs; /* atomic; one is the index's, or the writer's for a replacement */
     uint32_t n_extents;
+    uint32_t depth;   /* keys before it in its prefix, as far as its client told: for the policy */
     uint8_t state;    /* atomic; enum mkv__object_state */
     uint8_t segment;  /* lock; enum mkv__policy_segment */
     bool replacing;   /* lock: a replacement is being written */

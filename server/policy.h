@@ -6,8 +6,9 @@
  * Values of one batch lie on one prefix: without its head a tail is of no use. So of a batch the
  * tail counts as older than the head, and goes first.
  *
- * This is a seam: the store tells what happens in these five words and knows no list. Thread: under
- * the store's lock.
+ * This is a seam: the store tells what happens in these five words and knows no list. What another
+ * policy may want to know of an object stands in its record: depth, size, segment, hash of its key.
+ * Thread: under the store's lock.
  */
 #ifndef SERVER_POLICY_H
 #define SERVER_POLICY_H
@@ -27,7 +28,7 @@ struct mkv__policy {
 };
 
 void mkv__policy_init(struct mkv__policy *policy, uint64_t capacity);
-/* Objects in the order of their prefix; NULLs are skipped. */
+/* Objects in the order of their prefix (object->depth too says where in it); NULLs are skipped. */
 void mkv__policy_admitted(struct mkv__policy *policy, struct mkv__object *const *objects,
                           uint32_t n);
 void mkv__policy_hit(struct mkv__policy *policy, struct mkv__object *const *objects, uint32_t n);

@@ -3,6 +3,7 @@
 #include "core/base.h"
 #include "core/completion.h"
 #include "core/os/clock.h"
+#include "server/prefault.h"
 #include "server/service.h"
 
 #include <errno.h>
@@ -33,6 +34,7 @@ struct mkv__server {
     struct mkv__log *log;
     const struct mkv__transport *transport;
     struct mkv__store *store;
+    struct mkv__prefault prefault;
     struct mkv__listener *listener;
     unsigned n;
     struct member members[WORKERS_MAX];
@@ -66,15 +68,17 @@ static char *stat_text(void *arg)
     const struct mkv__service_figures f = figures(s);
     struct mkv__store_stat t;
     mkv__store_stat(s->store, &t);
+    t.bytes_ready = mkv__prefault_done(&s->prefault);
 #define OF(name)  #name, (json_int_t)t.name
 #define SUM(name) #name, (json_int_t)mkv__counter_read(&f.name)
     json_t *o = json_pack(
-        "{sssfsiso sIsIsIsI sIsIsIsIsI sIsIsIsIsIsI sIsIsIsIsIsIsI}", "version", VERSION,
+        "{sssfsiso sIsIsIsIsI sIsIsIsIsIsIsIsIsIsIsIsI sIsIsIsIsIsIsIsIsI}", "version", VERSION,
         "uptime_s", (double)(mkv__clock_ns() - s->started_ns) / 1e9, "workers", (int)s->n,
-        "huge_pages", json_boolean(t.huge_pages), OF(bytes_used), OF(bytes_total), OF(objects),
-        OF(leased_bytes), OF(hits), OF(misses), OF(sets), OF(kept), OF(kept_differing),
+        "huge_pages", json_boolean(t.huge_pages), OF(bytes_used), OF(bytes_total), OF(bytes_ready),
+        OF(objects), OF(leased_bytes), OF(hits), OF(misses), OF(sets), OF(kept), OF(kept_differing),
         OF(conflicts), OF(full), OF(damaged), OF(evictions), OF(deleted), OF(poisoned), OF(expired),
-        SUM(connections), SUM(bytes_out), SUM(bytes_in), SUM(late), SUM(cancelled), SUM(malformed));
+        SUM(connections), SUM(in_flight), SUM(in_flight_bytes), SUM(bytes_out), SUM(bytes_in),
+        SUM(late), SUM(cancelled), SUM(denied), SUM(malformed));
     json_t *requests = json_pack("{sIsIsIsIsIsI}", SUM(get), SUM(set), SUM(exists), "delete",
                                  (json_int_t)mkv__counter_read(&f.del), SUM(report), SUM(stat));
 #undef SUM
@@ -111,6 +115,15 @@ static int check_address(const struct mkv__config *config, char *why, size_t len
     return 0;
 }
 
+static int check_transport(const struct mkv__config *config, char *why, size_t len)
+{
+    int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
+    bool known = transport == MKV__TRANSPORT_AUTO || transport == MKV__TRANSPORT_TCP;
+    return known ? 0
+                 : say(why, len, -EINVAL,
+                       "transport: this build has tcp only (expected auto or tcp)");
+}
+
 static int make_member(struct mkv__server *s, struct member *m)
 {
     char name[16];
@@ -119,6 +132,7 @@ static int make_member(struct mkv__server *s, struct member *m)
         .name = name,
         .cpus = mkv__config_string(s->config, MKV_OPT_WORKERS_CPUS),
         .numa_node = -1,
+        .no_spin = !mkv__config_bool(s->config, MKV_OPT_SPIN),
         .log = s->log,
         .quiescent = mkv__store_quiescent,
         .offline = mkv__store_offline,
@@ -162,7 +176,8 @@ static unsigned workers_wanted(const struct mkv__config *config)
 int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
                        struct mkv__server **out, char *why, size_t why_len)
 {
-    int r = check_address(config, why, why_len);
+    int r = check_transport(config, why, why_len);
+    r = r < 0 ? r : check_address(config, why, why_len);
     if (r < 0) {
         return r;
     }
@@ -210,6 +225,44 @@ static int on_accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *
     return -EINVAL;
 }
 
+/* Memory that is not there cannot be taken ahead: the kernel would kill somebody for it. */
+static bool available(uint64_t bytes)
+{
+    unsigned long long kib = UINT64_MAX >> 10;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) {
+            break;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return bytes >> 10 <= kib;
+}
+
+static void prefault(struct mkv__server *s)
+{
+    void *base;
+    uint64_t len;
+    int when = mkv__config_choice(s->config, MKV_OPT_PREFAULT);
+    mkv__store_memory(s->store, &base, &len);
+    if (when == MKV__PREFAULT_NO) {
+        return;
+    }
+    if (!available(len)) {
+        MKV_WARNING(s->log,
+                    "memory: less than the %llu MiB asked for is available; it is taken "
+                    "as values come, and the kernel may end this process when it runs out",
+                    (unsigned long long)(len >> 20));
+        return;
+    }
+    if (mkv__prefault_start(&s->prefault, base, len) == 0 && when == MKV__PREFAULT_WAIT) {
+        mkv__prefault_wait(&s->prefault);
+    }
+}
+
 int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
 {
     struct mkv__endpoint *endpoints[WORKERS_MAX];
@@ -219,6 +272,7 @@ int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
         endpoints[i] = s->members[i].endpoint;
     }
     s->started_ns = mkv__clock_ns();
+    prefault(s);
     int r = s->transport->listen(endpoints, s->n, listen->text, &handlers, &s->listener);
     if (r < 0) {
         snprintf(why, why_len, "listen: %s: %s", listen->text, strerror(-r));
@@ -328,6 +382,7 @@ void mkv__server_destroy(struct mkv__server **server)
         mkv__service_destroy(&m->service);
         mkv__worker_destroy(&m->worker);
     }
+    mkv__prefault_stop(&s->prefault);
     mkv__store_thread_begin(s->store);
     mkv__store_destroy(&s->store);
     mkv__store_thread_end(NULL);

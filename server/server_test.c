@@ -385,8 +385,8 @@ static void malformed_messages_cost_their_own_session(void **state)
             body[i] = (uint8_t)(seed >> 32);
         }
         connect_to(&bad, &f);
-        uint8_t type = round % 8 == 7 ? 60 : (uint8_t)(MKV_TYPE_GET + round % 5);
-        send_raw(&bad, type, body, (uint32_t)(seed % sizeof(body)));
+        uint8_t type = round % 8 == 7 ? 60 : (uint8_t)(MKV_TYPE_GET + round % 6);
+        send_raw(&bad, type, body, 1 + (uint32_t)(seed % (sizeof(body) - 1)));
         turn_until(&bad, &bad.closed);
         disconnect(&bad);
     }
@@ -440,15 +440,13 @@ static void what_dies_half_way_is_dropped(void **state)
         if (round == 0) {
             mkv__tcp.conceal(c.conn, &e, c.replied);
         }
-        bool stored = c.replied && c.answers[0].status == MKV_WIRE_STORED;
         disconnect(&c);
+        /* It may have been stored whole, the answer still on its way: such a one can be deleted. One
+         * that is half written cannot, and has to go by itself. */
         struct mkv__request delete_ = make(MKV_TYPE_DELETE, &key, 1);
-        while (stored) {
-            request(&other, &delete_);
-            stored = other.answers[0].status != MKV_WIRE_DELETED;
-        }
         for (uint64_t until = mkv__clock_ns() + PATIENCE; figure(&other, "objects") != 0;) {
             assert_true(mkv__clock_ns() < until);
+            request(&other, &delete_);
         }
     }
     /* The records go a grace period later. */

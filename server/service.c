@@ -1,5 +1,6 @@
 #include "server/transfer.h"
 
+#include "core/base.h"
 #include "core/codec/header.h"
 #include "core/config/options.h"
 #include "core/error.h"
@@ -9,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_BYTES 256u
+#define KEY_BYTES     256u
+#define DRAIN_LOOK_NS UINT64_C(1000000)
+
+static void look_again(struct mkv__worker *worker, struct mkv__timer *timer);
 
 /* ---- requests ----------------------------------------------------------------------------- */
 
@@ -60,7 +64,7 @@ static void get(struct mkv__transfer *t, const struct mkv__request *r, uint32_t 
     for (uint32_t i = 0; i < t->n; i++) {
         bytes += t->objects[i] != NULL ? t->objects[i]->length : 0;
     }
-    if (!mkv__service_in_time(service, bytes, deadline_ms)) {
+    if (!mkv__session_in_time(t->session, bytes, deadline_ms)) {
         mkv__counter_inc(&service->figures.late);
         answer_all(t, MKV_WIRE_LATE);
         return;
@@ -75,7 +79,7 @@ static void set(struct mkv__transfer *t, const struct mkv__request *r, uint32_t 
     for (uint32_t i = 0; i < t->n; i++) {
         bytes += r->keys[i].length;
     }
-    if (service->draining || !mkv__service_in_time(service, bytes, deadline_ms)) {
+    if (service->draining || !mkv__session_in_time(t->session, bytes, deadline_ms)) {
         mkv__counter_inc(&service->figures.late);
         answer_all(t, MKV_WIRE_LATE);
         return;
@@ -171,7 +175,7 @@ static int take(struct mkv__session *session, const struct mkv__message *message
 {
     const struct mkv__transport_limits *limits = &session->service->o.transport->limits;
     if (message->type == MKV_TYPE_STAT) {
-        return stat_request(session, message);
+        return message->body_len == 0 ? stat_request(session, message) : -EPROTO;
     }
     if (message->type < MKV_TYPE_GET || message->type > MKV_TYPE_REPORT ||
         (uint32_t)message->request_id >= limits->max_requests ||
@@ -184,11 +188,20 @@ static int take(struct mkv__session *session, const struct mkv__message *message
 
 /* ---- sessions ----------------------------------------------------------------------------- */
 
+static void say_goaway(struct mkv__session *session)
+{
+    struct mkv__message message = {.type = MKV_TYPE_GOAWAY};
+    (void)session->service->o.transport->send(session->conn, &message);
+}
+
 static void opened(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer)
 {
+    struct mkv__session *session = arg;
     (void)conn;
-    (void)arg;
     (void)peer;
+    if (session->service->draining) {
+        say_goaway(session); /* was shaking hands when the others were told */
+    }
 }
 
 static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__message *message)
@@ -255,12 +268,6 @@ static bool is_loopback(const char *peer)
     return strncmp(peer, "127.", 4) == 0 || strncmp(peer, "[::1]", 5) == 0;
 }
 
-static void say_goaway(struct mkv__session *session)
-{
-    struct mkv__message message = {.type = MKV_TYPE_GOAWAY};
-    (void)session->service->o.transport->send(session->conn, &message);
-}
-
 int mkv__service_accept(struct mkv__service *service, struct mkv__conn *conn,
                         const struct mkv__auth_key *key,
                         const struct mkv__conn_handlers **handlers_out, void **arg_out)
@@ -298,6 +305,7 @@ int mkv__service_create(const struct mkv__service_options *options,
         return -ENOMEM;
     }
     service->o = *options;
+    mkv__timer_init(&service->drain, look_again);
     service->keys = calloc(limits->max_keys, sizeof(*service->keys));
     service->key_bytes = malloc((size_t)limits->max_keys * KEY_BYTES);
     service->body = malloc(limits->max_message);
@@ -315,6 +323,9 @@ void mkv__service_destroy(struct mkv__service **service)
     if (s == NULL) {
         return;
     }
+    if (mkv__timer_armed(&s->drain)) {
+        mkv__timer_stop(s->o.worker, &s->drain);
+    }
     while (s->free != NULL) {
         struct mkv__transfer *t = s->free;
         s->free = t->next;
@@ -327,18 +338,36 @@ void mkv__service_destroy(struct mkv__service **service)
     *service = NULL;
 }
 
+/* An answer that has not left yet would be lost with its session. */
+static bool finished(const struct mkv__service *service)
+{
+    bool all = mkv__counter_read(&service->figures.in_flight) == 0;
+    for (struct mkv__session *s = service->sessions; s != NULL && all; s = s->next) {
+        all = service->o.transport->unsent(s->conn) == 0;
+    }
+    return all;
+}
+
+static void look_again(struct mkv__worker *worker, struct mkv__timer *timer)
+{
+    struct mkv__service *service = MKV_CONTAINER_OF(timer, struct mkv__service, drain);
+    if (finished(service)) {
+        service->idle(service->idle_arg);
+    } else {
+        mkv__timer_set(worker, timer, mkv__worker_now(worker) + DRAIN_LOOK_NS);
+    }
+}
+
 void mkv__service_drain(struct mkv__service *service, void (*idle)(void *arg), void *arg)
 {
+    struct mkv__worker *worker = service->o.worker;
     service->draining = true;
+    service->idle = idle;
+    service->idle_arg = arg;
     for (struct mkv__session *s = service->sessions; s != NULL; s = s->next) {
         say_goaway(s);
     }
-    if (mkv__counter_read(&service->figures.in_flight) == 0) {
-        idle(arg);
-        return;
-    }
-    service->idle = idle;
-    service->idle_arg = arg;
+    mkv__timer_set(worker, &service->drain, mkv__worker_now(worker) + DRAIN_LOOK_NS);
 }
 
 const struct mkv__service_figures *mkv__service_figures(const struct mkv__service *service)

@@ -53,7 +53,8 @@ int mkv__service_accept(struct mkv__service *service, struct mkv__conn *conn,
                         const struct mkv__auth_key *key,
                         const struct mkv__conn_handlers **handlers_out, void **arg_out);
 
-/* Says GOAWAY to all and takes no more SETs; calls idle(arg), once, when no request is in flight. */
+/* Says GOAWAY to all and takes no more SETs; calls idle(arg), once and never from inside, when no
+ * request is in flight and all answers have reached their clients' hosts. */
 void mkv__service_drain(struct mkv__service *service, void (*idle)(void *arg), void *arg);
 
 const struct mkv__service_figures *mkv__service_figures(const struct mkv__service *service);

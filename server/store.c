@@ -309,7 +309,10 @@ void mkv__store_report(struct mkv__store *store, const struct mkv__request *requ
             continue;
         }
         answers_out[i] = hit(object);
-        if (object->length > left) {
+        uint32_t reported = one.keys->generation;
+        if (reported != 0 && reported != object->generation) {
+            /* another object by now: nobody has said anything against this one */
+        } else if (object->length > left) {
             answers_out[i].status = MKV_WIRE_LATE;
         } else {
             left -= object->length;

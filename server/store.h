@@ -32,6 +32,7 @@ struct mkv__store_options {
 
 struct mkv__store_stat {
     uint64_t bytes_used, bytes_total, objects, leased_bytes;
+    uint64_t bytes_ready; /* taken from the kernel ahead; the server fills it in */
     uint64_t hits, misses, sets, kept, kept_differing, conflicts, full, damaged, evictions, deleted,
         poisoned, expired;
     bool huge_pages;

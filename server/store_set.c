@@ -76,6 +76,9 @@ static struct mkv__object *begin_one(struct mkv__store *store, const struct mkv_
     object->checksum = wire->checksum;
     object->expires_ns = request->ttl_ms != 0 ? now_ns + UINT64_C(1000000) * request->ttl_ms : 0;
     object->replacement = there != NULL;
+    if (__builtin_add_overflow(request->depth, wire->position, &object->depth)) {
+        object->depth = UINT32_MAX;
+    }
     if (there == NULL) {
         mkv__index_add(store->index, object);
     }

@@ -174,6 +174,25 @@ static void visible_only_when_whole(void **state)
     mkv__store_destroy(&store);
 }
 
+/* Where in its prefix a value lies is the policy's to know. */
+static void depth_is_kept(void **state)
+{
+    (void)state;
+    struct mkv__store *store = create(MIB);
+    struct batch b = {.request = {.depth = 100}};
+    for (unsigned i = 0; i < 3; i++) {
+        add(&b, i, 10, 5);
+    }
+    b.keys[1].position = 7;
+    b.keys[2].position = UINT32_MAX - 50;
+    mkv__store_set_begin(store, &b.request, 1, b.objects, b.answers);
+    assert_int_equal(b.objects[0]->depth, 100);
+    assert_int_equal(b.objects[1]->depth, 107);
+    assert_int_equal(b.objects[2]->depth, UINT32_MAX);
+    mkv__store_set_end(store, b.objects, 3, b.answers);
+    mkv__store_destroy(&store);
+}
+
 static void an_abandoned_replacement_leaves_the_old_value(void **state)
 {
     (void)state;
@@ -299,6 +318,10 @@ static void a_report_drops_what_is_poisoned(void **state)
     mkv__store_report(store, &b.request, 1, b.answers);
     assert_int_equal(b.answers[0].status, MKV_WIRE_HIT);
     ((uint8_t *)mkv__store_at(store, object->extents[0].offset))[17] ^= 1;
+    b.request.keys[0].generation = object->generation + 1; /* of another object */
+    mkv__store_report(store, &b.request, 1, b.answers);
+    assert_int_equal(b.answers[0].status, MKV_WIRE_HIT);
+    b.request.keys[0].generation = object->generation;
     mkv__store_report(store, &b.request, 1, b.answers);
     assert_int_equal(b.answers[0].status, MKV_WIRE_DELETED);
     mkv__store_report(store, &b.request, 1, b.answers);
@@ -446,6 +469,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_wins),
         cmocka_unit_test(visible_only_when_whole),
+        cmocka_unit_test(depth_is_kept),
         cmocka_unit_test(an_abandoned_replacement_leaves_the_old_value),
         cmocka_unit_test(a_reader_keeps_what_is_deleted),
         cmocka_unit_test(leases_and_ttl),

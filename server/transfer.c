@@ -3,16 +3,18 @@
 #include "core/checksum.h"
 #include "core/codec/header.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MS            UINT64_C(1000000)
 #define SECOND        (1000 * MS)
-#define NO_DEADLINE   (60 * SECOND)        /* a client without one does not hold memory longer */
+#define LONGEST       (60 * SECOND)        /* no client holds memory longer, whatever it asks for */
 #define FENCE         (5 * MS)             /* the client's own deadline comes first */
 #define RATE_MIN      (UINT64_C(16) << 20) /* bytes of a busy time that says something */
 #define WINDOW_PIECES 65536u
+#define FREE_BYTES    (16u << 20) /* that transfers may hold while nobody uses them */
 
 static void expired(struct mkv__worker *worker, struct mkv__timer *timer);
 static void next_window(struct mkv__transfer *t);
@@ -70,6 +72,28 @@ void mkv__transfer_free(struct mkv__transfer *t)
     free(t);
 }
 
+static size_t bytes_held(const struct mkv__transfer *t)
+{
+    return sizeof(*t) +
+           t->cap * (sizeof(*t->objects) + sizeof(*t->answers) + sizeof(*t->lengths) +
+                     sizeof(*t->sums)) +
+           t->cap_pieces * (sizeof(*t->pieces) + sizeof(*t->piece_key) + sizeof(*t->piece_after));
+}
+
+/* Kept for the next one, unless a storm has left more of them than calm weather needs. */
+static void keep(struct mkv__service *service, struct mkv__transfer *t)
+{
+    size_t bytes = bytes_held(t);
+    if (service->free_bytes + bytes > FREE_BYTES) {
+        mkv__transfer_free(t);
+        return;
+    }
+    service->free_bytes += bytes;
+    t->session = NULL;
+    t->next = service->free;
+    service->free = t;
+}
+
 struct mkv__transfer *mkv__transfer_create(struct mkv__session *session, uint64_t request_id,
                                            uint8_t type, uint32_t n)
 {
@@ -77,6 +101,7 @@ struct mkv__transfer *mkv__transfer_create(struct mkv__session *session, uint64_
     struct mkv__transfer *t = service->free;
     if (t != NULL) {
         service->free = t->next;
+        service->free_bytes -= bytes_held(t);
     } else {
         t = calloc(1, sizeof(*t));
     }
@@ -109,18 +134,32 @@ struct mkv__transfer *mkv__transfer_create(struct mkv__session *session, uint64_
     return t;
 }
 
-static void count_end(struct mkv__service *service, struct mkv__transfer *t)
+static void count_begin(struct mkv__transfer *t, uint64_t now)
 {
-    struct mkv__service_figures *f = &service->figures;
+    struct mkv__session *session = t->session;
+    struct mkv__service_figures *f = &session->service->figures;
+    mkv__counter_add(&f->in_flight_bytes, t->bytes);
+    mkv__counter_add(t->type == MKV_TYPE_SET ? &f->bytes_in : &f->bytes_out, t->bytes);
+    if (session->in_flight_bytes == 0) {
+        session->busy_since_ns = now;
+    }
+    session->in_flight_bytes += t->bytes;
+}
+
+static void count_end(struct mkv__transfer *t)
+{
+    struct mkv__session *session = t->session;
+    struct mkv__service_figures *f = &session->service->figures;
     mkv__counter_sub(&f->in_flight, 1);
     mkv__counter_sub(&f->in_flight_bytes, t->bytes);
-    service->busy_bytes += t->bytes;
-    if (mkv__counter_read(&f->in_flight_bytes) == 0 && t->bytes > 0) {
-        uint64_t ns = mkv__worker_now(service->o.worker) - service->busy_since_ns;
-        if (service->busy_bytes >= RATE_MIN && ns > 0) {
-            service->rate = (uint64_t)((double)service->busy_bytes * 1e9 / (double)ns);
+    session->in_flight_bytes -= t->bytes;
+    session->busy_bytes += t->bytes;
+    if (session->in_flight_bytes == 0 && t->bytes > 0) {
+        uint64_t ns = mkv__worker_now(session->service->o.worker) - session->busy_since_ns;
+        if (session->busy_bytes >= RATE_MIN && ns > 0) {
+            session->rate = (uint64_t)((double)session->busy_bytes * 1e9 / (double)ns);
         }
-        service->busy_bytes = 0;
+        session->busy_bytes = 0;
     }
 }
 
@@ -174,15 +213,8 @@ void mkv__transfer_destroy(struct mkv__transfer *t)
         t->next->prev = t->prev;
     }
     session->n_transfers--;
-    count_end(service, t);
-    t->session = NULL;
-    t->next = service->free;
-    service->free = t;
-    if (service->idle != NULL && mkv__counter_read(&service->figures.in_flight) == 0) {
-        void (*idle)(void *) = service->idle;
-        service->idle = NULL;
-        idle(service->idle_arg);
-    }
+    count_end(t);
+    keep(service, t);
 }
 
 struct mkv__transfer *mkv__transfer_find(struct mkv__session *session, uint64_t request_id)
@@ -237,8 +269,10 @@ void mkv__transfer_answer(struct mkv__transfer *t)
 
 void mkv__session_writable(struct mkv__session *session)
 {
-    while (session->waiting != NULL && send_answer(session->waiting) != -EAGAIN) {
-        mkv__transfer_destroy(session->waiting);
+    struct mkv__transfer *t;
+    while ((t = session->waiting) != NULL && send_answer(t) != -EAGAIN) {
+        mkv__transfer_destroy(t);
+        assert(session->waiting != t);
     }
 }
 
@@ -375,20 +409,19 @@ static void next_window(struct mkv__transfer *t)
     }
 }
 
-bool mkv__service_in_time(const struct mkv__service *service, uint64_t bytes, uint32_t deadline_ms)
+bool mkv__session_in_time(const struct mkv__session *session, uint64_t bytes, uint32_t deadline_ms)
 {
-    uint64_t queued = mkv__counter_read(&service->figures.in_flight_bytes);
-    if (deadline_ms == 0 || service->rate == 0 || queued < RATE_MIN) {
+    uint64_t queued = session->in_flight_bytes;
+    if (deadline_ms == 0 || session->rate == 0 || queued < RATE_MIN) {
         return true;
     }
     /* Twice: a guess that is wrong costs a prefill, one that is late costs the deadline. */
-    return (double)(queued + bytes) * 1e3 / (double)service->rate <= 2.0 * deadline_ms;
+    return (double)(queued + bytes) * 1e3 / (double)session->rate <= 2.0 * deadline_ms;
 }
 
 void mkv__transfer_start(struct mkv__transfer *t, uint32_t deadline_ms)
 {
     struct mkv__service *service = t->session->service;
-    struct mkv__counter *in_flight = &service->figures.in_flight_bytes;
     for (uint32_t i = 0; i < t->n; i++) {
         t->bytes += t->objects[i] != NULL ? t->objects[i]->length : 0;
     }
@@ -397,15 +430,9 @@ void mkv__transfer_start(struct mkv__transfer *t, uint32_t deadline_ms)
         return;
     }
     uint64_t now = mkv__worker_now(service->o.worker);
-    if (mkv__counter_read(in_flight) == 0) {
-        service->busy_since_ns = now;
-    }
-    mkv__counter_add(in_flight, t->bytes);
-    mkv__counter_add(t->type == MKV_TYPE_SET ? &service->figures.bytes_in
-                                             : &service->figures.bytes_out,
-                     t->bytes);
-    uint64_t left = deadline_ms != 0 ? deadline_ms * MS : NO_DEADLINE;
-    mkv__timer_set(service->o.worker, &t->timer, now + left + FENCE);
+    uint64_t left = deadline_ms != 0 ? deadline_ms * MS : LONGEST;
+    count_begin(t, now);
+    mkv__timer_set(service->o.worker, &t->timer, now + (left < LONGEST ? left : LONGEST) + FENCE);
     next_window(t);
 }
 

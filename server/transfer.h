@@ -44,6 +44,10 @@ struct mkv__session {
     struct mkv__transfer *transfers, *waiting, **waiting_end;
     uint32_t n_transfers;
     bool admin;
+    /* How fast this client takes and gives bytes; of others' slowness it shall not suffer. */
+    uint64_t in_flight_bytes;
+    uint64_t busy_since_ns, busy_bytes; /* since bytes have been in flight without a break */
+    uint64_t rate; /* bytes per second of the last long busy time; 0: unknown */
 };
 
 struct mkv__service {
@@ -51,9 +55,9 @@ struct mkv__service {
     struct mkv__service_figures figures;
     struct mkv__session *sessions;
     struct mkv__transfer *free;
-    uint64_t busy_since_ns, busy_bytes; /* since bytes have been in flight without a break */
-    uint64_t rate; /* bytes per second of the last long busy time; 0: unknown */
+    size_t free_bytes; /* what those of the free list hold */
     bool draining;
+    struct mkv__timer drain; /* looks whether all is finished and has left */
     void (*idle)(void *arg);
     void *idle_arg;
     struct mkv__wire_key *keys; /* scratch of the decoder */
@@ -80,6 +84,6 @@ void mkv__transfer_forget(struct mkv__transfer *transfer);
 /* The connection takes messages again. */
 void mkv__session_writable(struct mkv__session *session);
 /* Whether `bytes` more can be moved within the deadline, as far as can be told. */
-bool mkv__service_in_time(const struct mkv__service *service, uint64_t bytes, uint32_t deadline_ms);
+bool mkv__session_in_time(const struct mkv__session *session, uint64_t bytes, uint32_t deadline_ms);
 
 #endif

@@ -117,7 +117,7 @@ struct mkv__transport_limits {
     uint32_t max_requests; /* outstanding per session */
     uint32_t max_keys;     /* per message */
     uint32_t max_pieces;   /* per exposure or bulk */
-    uint64_t max_exposure; /* bytes */
+    uint64_t max_exposure; /* bytes, of a bulk too */
 };
 
 struct mkv__transport {
@@ -144,7 +144,10 @@ struct mkv__transport {
 
     /* -EAGAIN: too much is waiting, `writable` will be called; -EMSGSIZE; -ECONNRESET */
     int (*send)(struct mkv__conn *conn, const struct mkv__message *message);
+    /* Bytes, of messages and writes, that the peer's host has not confirmed: lost by a close now. */
+    uint64_t (*unsent)(const struct mkv__conn *conn);
 
+    /* -EMSGSIZE: over max_pieces or max_exposure (so do write and read); -ECONNRESET */
     int (*expose)(struct mkv__conn *conn, struct mkv__exposure *exposure);
     /* answered: the reply has come, so the server is done and no CANCEL is needed */
     void (*conceal)(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);

@@ -23,8 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MKV_KEY_BYTES     32u
-#define MKV_HANDSHAKE_MAX 1024u /* body of a handshake message, bytes */
+#define MKV_KEY_BYTES 32u
 
 struct mkv__auth_key {
     uint32_t id;
@@ -65,8 +64,8 @@ int mkv__handshake_take(struct mkv__handshake *h, uint8_t type, const uint8_t *b
                         uint8_t *type_out, uint8_t *out, size_t cap, size_t *out_len_out,
                         char why_out[200]);
 bool mkv__handshake_done(const struct mkv__handshake *h);
-/* Valid when done (the server: after HELLO). extra points into the handshake object. */
-/* The client's copy of a peer: version_low == version_high, the one that the server has chosen. */
+/* Valid when done (the server: after HELLO). extra points into the handshake object. The client's
+ * copy of its peer: version_low == version_high, the one that the server has chosen. */
 const struct mkv__hello *mkv__handshake_peer(const struct mkv__handshake *h);
 const struct mkv__auth_key *mkv__handshake_key(const struct mkv__handshake *h);
 
@@ -76,10 +75,11 @@ struct mkv__seal;
 int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
                          struct mkv__seal **receive_out);
 void mkv__seal_destroy(struct mkv__seal **seal);
-/* Sets sequence and MAC in an encoded header. body_len 0 for DATA: only the header is covered. */
+/* Sets sequence and MAC in an encoded header. body_len 0 for DATA: only the header is covered.
+ * Errors: -ENOMEM. */
 int mkv__seal_apply(struct mkv__seal *seal, uint8_t header[MKV_HEADER_BYTES], const void *body,
                     size_t body_len);
-/* -EACCES: wrong MAC or sequence (a replay, a splice, a loss). */
+/* Errors: -EACCES wrong MAC or sequence (a replay, a splice, a loss), -ENOMEM. */
 int mkv__seal_check(struct mkv__seal *seal, const uint8_t header[MKV_HEADER_BYTES],
                     const void *body, size_t body_len);
 

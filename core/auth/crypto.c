@@ -1,5 +1,6 @@
 #include "core/auth/crypto.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -11,11 +12,12 @@
 
 struct mkv__digest {
     EVP_MD_CTX *context, *copy;
+    bool bad; /* something was not added */
 };
 
 int mkv__random(void *out, size_t len)
 {
-    return RAND_bytes(out, (int)len) == 1 ? 0 : -EIO;
+    return RAND_bytes(out, (int)len) == 1 ? 0 : -ENOMEM;
 }
 
 bool mkv__same(const void *a, const void *b, size_t len)
@@ -57,14 +59,14 @@ void mkv__digest_destroy(struct mkv__digest **digest)
 
 void mkv__digest_add(struct mkv__digest *d, const void *data, size_t len)
 {
-    EVP_DigestUpdate(d->context, data, len);
+    d->bad = EVP_DigestUpdate(d->context, data, len) != 1 || d->bad;
 }
 
 int mkv__digest_now(struct mkv__digest *d, uint8_t out[32])
 {
-    bool ok = EVP_MD_CTX_copy_ex(d->copy, d->context) == 1 &&
+    bool ok = !d->bad && EVP_MD_CTX_copy_ex(d->copy, d->context) == 1 &&
               EVP_DigestFinal_ex(d->copy, out, NULL) == 1;
-    return ok ? 0 : -EIO;
+    return ok ? 0 : -ENOMEM;
 }
 
 int mkv__hmac(const uint8_t key[MKV_KEY_BYTES], const char *label, const uint8_t data[32],
@@ -72,27 +74,73 @@ int mkv__hmac(const uint8_t key[MKV_KEY_BYTES], const char *label, const uint8_t
 {
     uint8_t text[96];
     size_t n = strlen(label);
-    if (n + 32 > sizeof(text)) {
-        return -EIO;
-    }
+    assert(n + 32 <= sizeof(text));
     memcpy(text, label, n);
     memcpy(text + n, data, 32);
     unsigned len = 32;
-    return HMAC(EVP_sha256(), key, (int)MKV_KEY_BYTES, text, n + 32, out, &len) != NULL ? 0 : -EIO;
+    return HMAC(EVP_sha256(), key, (int)MKV_KEY_BYTES, text, n + 32, out, &len) != NULL ? 0
+                                                                                        : -ENOMEM;
 }
 
-int mkv__hkdf(const uint8_t key[MKV_KEY_BYTES], const uint8_t salt[32], const char *label,
-              uint8_t out[MKV_KEY_BYTES])
+int mkv__hkdf(const uint8_t *key, size_t key_len, const uint8_t *salt, size_t salt_len,
+              const char *label, uint8_t out[MKV_KEY_BYTES])
 {
     EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
+    const unsigned char *info = (const unsigned char *)label;
     size_t len = MKV_KEY_BYTES;
     bool ok = c != NULL && EVP_PKEY_derive_init(c) > 0 &&
               EVP_PKEY_CTX_set_hkdf_md(c, EVP_sha256()) > 0 &&
-              EVP_PKEY_CTX_set1_hkdf_salt(c, salt, 32) > 0 &&
-              EVP_PKEY_CTX_set1_hkdf_key(c, key, (int)MKV_KEY_BYTES) > 0 &&
-              EVP_PKEY_CTX_add1_hkdf_info(c, (const unsigned char *)label, (int)strlen(label)) >
-                  0 &&
+              EVP_PKEY_CTX_set1_hkdf_salt(c, salt, (int)salt_len) > 0 &&
+              EVP_PKEY_CTX_set1_hkdf_key(c, key, (int)key_len) > 0 &&
+              EVP_PKEY_CTX_add1_hkdf_info(c, info, (int)strlen(label)) > 0 &&
               EVP_PKEY_derive(c, out, &len) > 0;
     EVP_PKEY_CTX_free(c);
-    return ok ? 0 : -EIO;
+    return ok ? 0 : -ENOMEM;
+}
+
+/* GMAC is GCM of nothing, with the message as additional data. */
+struct mkv__gmac {
+    EVP_CIPHER_CTX *context;
+};
+
+int mkv__gmac_create(const uint8_t key[MKV_KEY_BYTES], struct mkv__gmac **out)
+{
+    struct mkv__gmac *g = calloc(1, sizeof(*g));
+    if (g == NULL) {
+        return -ENOMEM;
+    }
+    g->context = EVP_CIPHER_CTX_new();
+    if (g->context == NULL ||
+        EVP_EncryptInit_ex(g->context, EVP_aes_256_gcm(), NULL, key, NULL) != 1) {
+        mkv__gmac_destroy(&g);
+        return -ENOMEM;
+    }
+    *out = g;
+    return 0;
+}
+
+void mkv__gmac_destroy(struct mkv__gmac **gmac)
+{
+    if (*gmac != NULL) {
+        EVP_CIPHER_CTX_free((*gmac)->context);
+        free(*gmac);
+        *gmac = NULL;
+    }
+}
+
+static bool take(EVP_CIPHER_CTX *context, const void *data, size_t len)
+{
+    int n;
+    return len == 0 || EVP_EncryptUpdate(context, NULL, &n, data, (int)len) == 1;
+}
+
+int mkv__gmac_of(struct mkv__gmac *g, const uint8_t nonce[12], const void *head, size_t head_len,
+                 const void *body, size_t body_len, uint8_t out[MKV_MAC_BYTES])
+{
+    int n;
+    bool ok = EVP_EncryptInit_ex(g->context, NULL, NULL, NULL, nonce) == 1 &&
+              take(g->context, head, head_len) && take(g->context, body, body_len) &&
+              EVP_EncryptFinal_ex(g->context, out, &n) == 1 &&
+              EVP_CIPHER_CTX_ctrl(g->context, EVP_CTRL_GCM_GET_TAG, (int)MKV_MAC_BYTES, out) == 1;
+    return ok ? 0 : -ENOMEM;
 }

@@ -12,7 +12,15 @@
 #define EXTRA_MAX   256u
 
 enum state { START, HELLO_SENT, WELCOME_SENT, DONE, FAILED };
-enum { REFUSE_VERSION = 1, REFUSE_NO_KEY, REFUSE_UNKNOWN_KEY, REFUSE_WRONG_KEY, REFUSE_MALFORMED };
+enum {
+    REFUSE_VERSION = 1,
+    REFUSE_NO_KEY,
+    REFUSE_UNKNOWN_KEY,
+    REFUSE_WRONG_KEY,
+    REFUSE_MALFORMED,
+    REFUSE_ALGORITHM,
+};
+enum { MAC_NONE, MAC_GMAC }; /* HMAC-SHA256, HKDF-SHA256 and AES-256-GMAC together */
 
 struct mkv__handshake {
     bool server, keyed;
@@ -64,7 +72,7 @@ static void put_hello(struct mkv__cursor *c, const struct mkv__hello *hello, boo
 {
     mkv__put_le(c, hello->version_low, 1);
     mkv__put_le(c, hello->version_high, 1);
-    mkv__put_le(c, keyed, 1);
+    mkv__put_le(c, keyed ? MAC_GMAC : MAC_NONE, 1);
     mkv__put_le(c, hello->lane, 1);
     mkv__put_le(c, hello->n_lanes, 1);
     mkv__put_le(c, key_id, 4);
@@ -77,13 +85,13 @@ static void put_hello(struct mkv__cursor *c, const struct mkv__hello *hello, boo
     mkv__put_bytes(c, nonce, NONCE_BYTES);
 }
 
-/* The peer's greeting. Returns its "I have a key", or -EPROTO. */
+/* The peer's greeting. Returns its MAC algorithm, MAC_NONE: it has no key; or -EPROTO. */
 static int get_hello(struct mkv__handshake *h, struct mkv__cursor *c, uint32_t *key_id_out)
 {
     struct mkv__hello *p = &h->peer;
     p->version_low = (uint8_t)mkv__get_le(c, 1);
     p->version_high = (uint8_t)mkv__get_le(c, 1);
-    uint64_t keyed = mkv__get_le(c, 1);
+    int algorithm = (int)mkv__get_le(c, 1);
     p->lane = (uint8_t)mkv__get_le(c, 1);
     p->n_lanes = (uint8_t)mkv__get_le(c, 1);
     *key_id_out = (uint32_t)mkv__get_le(c, 4);
@@ -91,19 +99,20 @@ static int get_hello(struct mkv__handshake *h, struct mkv__cursor *c, uint32_t *
     p->session = mkv__get_le(c, 8);
     p->max_requests = (uint32_t)mkv__get_le(c, 4);
     p->max_message = (uint32_t)mkv__get_le(c, 4);
-    p->extra_len = (uint16_t)mkv__get_le(c, 2);
-    if (p->extra_len > sizeof(h->peer_extra)) {
+    uint16_t extra_len = (uint16_t)mkv__get_le(c, 2);
+    if (extra_len > sizeof(h->peer_extra)) {
         return -EPROTO;
     }
-    const uint8_t *extra = mkv__take(c, p->extra_len);
-    if (mkv__take(c, NONCE_BYTES) == NULL || keyed > 1) {
+    const uint8_t *extra = mkv__take(c, extra_len);
+    if (mkv__take(c, NONCE_BYTES) == NULL) {
         return -EPROTO;
     }
-    if (p->extra_len > 0) {
-        memcpy(h->peer_extra, extra, p->extra_len);
+    if (extra_len > 0) {
+        memcpy(h->peer_extra, extra, extra_len);
     }
     p->extra = h->peer_extra;
-    return (int)keyed;
+    p->extra_len = extra_len;
+    return algorithm;
 }
 
 static int proof(struct mkv__handshake *h, const char *label, uint8_t out[PROOF_BYTES])
@@ -184,7 +193,8 @@ static const struct mkv__auth_key *find_key(const struct mkv__handshake *h, uint
     return NULL;
 }
 
-static int check_hello(struct mkv__handshake *h, int keyed, uint32_t key_id, const struct answer *a)
+static int check_hello(struct mkv__handshake *h, int algorithm, uint32_t key_id,
+                       const struct answer *a)
 {
     char text[200];
     if (h->peer.version_low > h->peer.version_high) {
@@ -198,15 +208,21 @@ static int check_hello(struct mkv__handshake *h, int keyed, uint32_t key_id, con
                  h->peer.version_high, old ? "client" : "server");
         return refuse(h, a, REFUSE_VERSION, -EPROTO, text);
     }
-    if (h->keyed && !keyed) {
+    if (h->keyed && algorithm == MAC_NONE) {
         return refuse(
             h, a, REFUSE_NO_KEY, -EACCES,
             "the server has a key and this client sent none: set MEMKV_AUTH_KEY at the client");
     }
-    if (!h->keyed && keyed) {
+    if (!h->keyed && algorithm != MAC_NONE) {
         return refuse(
             h, a, REFUSE_NO_KEY, -EACCES,
             "the client has a key and this server has none: set MEMKV_AUTH_KEY at the server");
+    }
+    if (h->keyed && algorithm != MAC_GMAC) {
+        snprintf(text, sizeof(text),
+                 "the client asks for MAC algorithm %d, the server knows %d: upgrade the server",
+                 algorithm, MAC_GMAC);
+        return refuse(h, a, REFUSE_ALGORITHM, -EPROTO, text);
     }
     h->key = h->keyed ? find_key(h, key_id) : NULL;
     if (h->keyed && h->key == NULL) {
@@ -249,11 +265,11 @@ static int take_hello(struct mkv__handshake *h, const uint8_t *body, size_t len,
 {
     struct mkv__cursor c = mkv__cursor_over(body, len);
     uint32_t key_id = 0;
-    int keyed = get_hello(h, &c, &key_id);
-    if (keyed < 0 || mkv__left(&c) != 0) {
+    int algorithm = get_hello(h, &c, &key_id);
+    if (algorithm < 0 || mkv__left(&c) != 0) {
         return refuse(h, a, REFUSE_MALFORMED, -EPROTO, "a malformed greeting");
     }
-    int r = check_hello(h, keyed, key_id, a);
+    int r = check_hello(h, algorithm, key_id, a);
     if (r < 0) {
         return r;
     }
@@ -266,14 +282,14 @@ static int take_welcome(struct mkv__handshake *h, const uint8_t *body, size_t le
 {
     struct mkv__cursor c = mkv__cursor_over(body, len);
     uint32_t key_id = 0;
-    int keyed = get_hello(h, &c, &key_id);
+    int algorithm = get_hello(h, &c, &key_id);
     size_t greeting = len - mkv__left(&c);
     const uint8_t *theirs = mkv__take(&c, PROOF_BYTES);
-    if (keyed < 0 || theirs == NULL || mkv__left(&c) != 0 || h->peer.session != h->ours.session ||
-        h->peer.lane != h->ours.lane) {
+    if (algorithm < 0 || theirs == NULL || mkv__left(&c) != 0 ||
+        h->peer.session != h->ours.session || h->peer.lane != h->ours.lane) {
         return refuse(h, a, 0, -EPROTO, "a malformed answer to the greeting");
     }
-    if ((keyed == 1) != h->keyed) {
+    if ((algorithm != MAC_NONE) != h->keyed) {
         return refuse(h, a, 0, -EACCES,
                       h->keyed
                           ? "the client has a key and the server has none: set MEMKV_AUTH_KEY at "
@@ -284,6 +300,9 @@ static int take_welcome(struct mkv__handshake *h, const uint8_t *body, size_t le
         h->peer.version_low > h->ours.version_high) {
         return refuse(h, a, 0, -EPROTO, "the server chose a version that was not offered");
     }
+    if (h->keyed && algorithm != MAC_GMAC) {
+        return refuse(h, a, 0, -EPROTO, "the server chose a MAC algorithm that was not offered");
+    }
     uint8_t sum[PROOF_BYTES];
     mkv__digest_add(h->transcript, body, greeting);
     int r = proof(h, "memkv server", sum);
@@ -291,7 +310,9 @@ static int take_welcome(struct mkv__handshake *h, const uint8_t *body, size_t le
         return fail(h, a, r);
     }
     if (!mkv__same(sum, theirs, PROOF_BYTES)) {
-        return wrong_key(h, a, "the server does not prove to have this client's key");
+        return wrong_key(h, a,
+                         "the server does not prove to have this client's key, or something "
+                         "between has changed the greeting");
     }
     mkv__digest_add(h->transcript, sum, PROOF_BYTES);
     r = proof(h, "memkv client", sum);
@@ -379,6 +400,12 @@ const struct mkv__auth_key *mkv__handshake_key(const struct mkv__handshake *h)
     return h->key;
 }
 
+static int derive(const struct mkv__handshake *h, const uint8_t digest[32], const char *label,
+                  uint8_t out[MKV_KEY_BYTES])
+{
+    return mkv__hkdf(h->key->key, MKV_KEY_BYTES, digest, 32, label, out);
+}
+
 int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
                          struct mkv__seal **receive_out)
 {
@@ -388,8 +415,8 @@ int mkv__handshake_seals(struct mkv__handshake *h, struct mkv__seal **send_out,
     uint8_t digest[32], keys[2][MKV_KEY_BYTES] = {{0}};
     int r = mkv__digest_now(h->transcript, digest);
     if (r == 0 && h->key != NULL) {
-        r = mkv__hkdf(h->key->key, digest, "memkv client to server", keys[0]);
-        r = r < 0 ? r : mkv__hkdf(h->key->key, digest, "memkv server to client", keys[1]);
+        r = derive(h, digest, "memkv client to server", keys[0]);
+        r = r < 0 ? r : derive(h, digest, "memkv server to client", keys[1]);
     }
     const uint8_t *none = NULL;
     unsigned ours = h->server ? 1 : 0;

@@ -22,6 +22,26 @@ void mkv__header_encode(const struct mkv__header *h, uint8_t out[MKV_HEADER_BYTE
     mkv__put_bytes(&c, h->mac, MKV_MAC_BYTES);
 }
 
+static uint32_t longest_body(uint8_t type)
+{
+    switch (type) {
+    case MKV_TYPE_HELLO:
+    case MKV_TYPE_WELCOME:
+    case MKV_TYPE_PROVE:
+    case MKV_TYPE_REFUSE:
+        return MKV_HANDSHAKE_MAX;
+    case MKV_TYPE_DATA:
+        return MKV_DATA_MAX;
+    case MKV_TYPE_CANCEL:
+    case MKV_TYPE_PING:
+    case MKV_TYPE_PONG:
+    case MKV_TYPE_GOAWAY:
+        return 0;
+    default:
+        return MKV_MESSAGE_MAX;
+    }
+}
+
 int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *out)
 {
     struct mkv__cursor c = mkv__cursor_over(in, MKV_HEADER_BYTES);
@@ -39,10 +59,10 @@ int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *o
     h.aux = mkv__get_le(&c, 8);
     h.sequence = mkv__get_le(&c, 8);
     memcpy(h.mac, mkv__take(&c, MKV_MAC_BYTES), MKV_MAC_BYTES);
-    uint32_t most = h.type == MKV_TYPE_DATA ? MKV_DATA_MAX : MKV_MESSAGE_MAX;
-    bool critical = (h.flags & MKV_FLAG_CRITICAL) != 0 && !mkv__type_is_request(h.type);
+    bool for_keys = h.type >= MKV_TYPE_GET && h.type <= MKV_TYPE_REPORT;
+    bool critical = (h.flags & MKV_FLAG_CRITICAL) != 0 && !for_keys;
     if (magic != MKV_WIRE_MAGIC || h.version != MKV_WIRE_VERSION || zero != 0 ||
-        h.body_len > most || h.cls > MKV_CLASS_BACKGROUND || critical) {
+        h.body_len > longest_body(h.type) || h.cls > MKV_CLASS_BACKGROUND || critical) {
         return -EPROTO;
     }
     *out = h;

@@ -5,8 +5,7 @@
  *   20 class u8 | 21 zero u8[3] | 24 body length u32 | 28 zero u32 | 32 aux u64 | 40 sequence u64 |
  *   48 MAC u8[16]
  *
- * aux: DATA: offset in the request's exposure; PULL, CANCEL, others: 0 unless docs/protocol.md says
- * so. The MAC covers the header (MAC field zero) and, but for DATA, the body.
+ * aux: DATA: offset in the request's exposure; replies: credits, 0 so far; others: 0. The MAC covers the header (MAC field zero) and, but for DATA, the body.
  */
 #ifndef CORE_CODEC_HEADER_H
 #define CORE_CODEC_HEADER_H
@@ -14,14 +13,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MKV_WIRE_MAGIC   0x31564b4du /* "MKV1" */
-#define MKV_WIRE_VERSION 1
-#define MKV_HEADER_BYTES 64u
-#define MKV_MAC_BYTES    16u
-#define MKV_MESSAGE_MAX  (512u << 10) /* body of a control message, bytes */
-#define MKV_DATA_MAX     (256u << 10) /* body of a DATA frame, bytes */
-#define MKV_REQUESTS_MAX 256u         /* outstanding per connection: slots */
-#define MKV_KEYS_MAX     4096u        /* per message */
+#define MKV_WIRE_MAGIC    0x31564b4du /* "MKV1" */
+#define MKV_WIRE_VERSION  1
+#define MKV_HEADER_BYTES  64u
+#define MKV_MAC_BYTES     16u
+#define MKV_MESSAGE_MAX   (512u << 10) /* body of a control message, bytes */
+#define MKV_DATA_MAX      (256u << 10) /* body of a DATA frame, bytes */
+#define MKV_HANDSHAKE_MAX 1024u        /* body of a handshake message, bytes */
+#define MKV_REQUESTS_MAX  256u         /* outstanding per connection: slots */
+#define MKV_KEYS_MAX      4096u        /* per message */
 
 /* Types below 32 belong to the transports, from 32 on to router and server. */
 enum mkv__type {
@@ -47,7 +47,7 @@ enum mkv__type {
 
 /*
  * A receiver ignores a flag of 0x4000..0x0100 that it does not know, or refuses where this bit is
- * set too: the server answers a request with MKV_WIRE_ERROR; anything else is -EPROTO.
+ * set too: the server answers a request for keys with MKV_WIRE_ERROR; all else is -EPROTO.
  */
 #define MKV_FLAG_CRITICAL 0x8000u
 
@@ -64,15 +64,10 @@ struct mkv__header {
     uint8_t mac[MKV_MAC_BYTES];
 };
 
-static inline bool mkv__type_is_request(uint8_t type)
-{
-    return type >= MKV_TYPE_GET && type < MKV_TYPE_REPLY;
-}
-
 void mkv__header_encode(const struct mkv__header *header, uint8_t out[MKV_HEADER_BYTES]);
 /*
- * -EPROTO: not our magic, unknown version, reserved bytes set, body too long for the type, a
- * critical flag on what is not a request.
+ * -EPROTO: not our magic, unknown version or class, reserved bytes set, body too long for the type,
+ * a critical flag on what is not a request for keys.
  */
 int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *header_out);
 

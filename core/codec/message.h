@@ -43,7 +43,8 @@ struct mkv__wire_key {
     uint8_t key_len;
     uint32_t position;   /* in the caller's batch; increasing */
     uint64_t length;     /* get, set: bytes of the value */
-    uint64_t checksum;   /* set */
+    uint64_t checksum;   /* set, report */
+    uint32_t generation; /* report: of the object that was read; 0: unknown */
     uint64_t raw_length; /* set; equals length with encoding 0 */
 };
 

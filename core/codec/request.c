@@ -74,6 +74,9 @@ int64_t mkv__request_encode(const struct mkv__request *r, uint8_t *out, size_t c
         if (r->type == MKV_TYPE_SET || r->type == MKV_TYPE_REPORT) {
             mkv__put_le(&c, r->keys[i].checksum, 8);
         }
+        if (r->type == MKV_TYPE_REPORT) {
+            mkv__put_le(&c, r->keys[i].generation, 4);
+        }
         if (r->type == MKV_TYPE_SET && r->encoding != 0) {
             mkv__put_le(&c, r->keys[i].raw_length, 8);
         }
@@ -146,6 +149,9 @@ static void get_tail(struct mkv__cursor *c, struct mkv__request *r)
     for (uint32_t i = 0; i < r->n_keys && !c->bad; i++) {
         if (r->type == MKV_TYPE_SET || r->type == MKV_TYPE_REPORT) {
             r->keys[i].checksum = mkv__get_le(c, 8);
+        }
+        if (r->type == MKV_TYPE_REPORT) {
+            r->keys[i].generation = (uint32_t)mkv__get_le(c, 4);
         }
         if (r->type == MKV_TYPE_SET && r->encoding != 0) {
             r->keys[i].raw_length = mkv__get_le(c, 8);

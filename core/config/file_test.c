@@ -102,7 +102,7 @@ static void test_yaml_shapes(void **state)
          "servers: |\n"
          "  a=10.0.0.1\n"
          "  b=10.0.0.2\n");
-    struct run r = {.components = MKV__CLIENT, .file = "memkv.yaml"};
+    struct run r = {.components = MKV__CLIENT | MKV__SERVER, .file = "memkv.yaml"};
     size_t n;
     good(&r);
     check_origin(&r, MKV_OPT_LOG_LEVEL, "debug", "memkv.yaml:2");

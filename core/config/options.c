@@ -28,6 +28,7 @@ static const char server[] = "Server";
 
 static const char *const transports[] = {"auto", "rdma", "shm", "tcp", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const prefaults[] = {"no", "background", "wait", NULL};
 static const char *const admins[] = {"none", "loopback", "all", NULL};
 
 static const struct mkv__option table[MKV_OPT_COUNT] = {
@@ -238,11 +239,13 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .name = "workers",
             .group = threads,
             .type = MKV__TYPE_COUNT,
-            .components = BOTH,
+            .components = MKV__SERVER,
             .value = "1",
             .min = 1,
             .max = 64,
-            .help = "Threads that move bytes. One keeps a network card of some 100 Gbit/s busy.",
+            .help =
+                "Threads that serve. A client has one of its own. One keeps a network card of some "
+                "100 Gbit/s busy.",
         },
     [MKV_OPT_WORKERS_CPUS] =
         {
@@ -295,7 +298,19 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .example = "64G",
             .min = MIB,
             .max = 256 * TIB,
-            .help = "Memory for values; taken when the server starts.",
+            .help = "Memory for values, their keys and records.",
+        },
+    [MKV_OPT_PREFAULT] =
+        {
+            .name = "prefault",
+            .group = server,
+            .type = MKV__TYPE_CHOICE,
+            .components = MKV__SERVER,
+            .value = "background",
+            .choice = prefaults,
+            .help = "When the memory is taken from the kernel: while the server works already, "
+                    "before it listens (wait), or page by page when values come (no), which makes "
+                    "the first values slow. Not done where less memory than that is available.",
         },
     [MKV_OPT_MAX_VALUE] =
         {

@@ -39,6 +39,7 @@ enum mkv__option_id {
     /* server */
     MKV_OPT_LISTEN,
     MKV_OPT_MEMORY,
+    MKV_OPT_PREFAULT,
     MKV_OPT_MAX_VALUE,
     MKV_OPT_LEASE,
     MKV_OPT_ADMIN,
@@ -82,6 +83,7 @@ struct mkv__option {
 
 /* The words of the options of MKV__TYPE_CHOICE, as mkv__config_choice returns them. */
 enum { MKV__TRANSPORT_AUTO, MKV__TRANSPORT_RDMA, MKV__TRANSPORT_SHM, MKV__TRANSPORT_TCP };
+enum { MKV__PREFAULT_NO, MKV__PREFAULT_BACKGROUND, MKV__PREFAULT_WAIT };
 enum { MKV__ADMIN_NONE, MKV__ADMIN_LOOPBACK, MKV__ADMIN_ALL };
 /* log_level: enum mkv__log_level of core/log.h */
 

@@ -1,62 +1,53 @@
 """What a page's bytes depend on, beside its tokens: the namespace of the keys.
 
 sglang's page keys are hashes of token ids. The same tokens give other bytes under other weights,
-dtypes, layouts, page sizes and ranks, so all of these go into the namespace. No paths do: hosts
-share pages. Weights are named by what they are (config.json, sizes and sampled content of the weight
-files), since the served name of a model does not change when its weights do.
+dtypes, layouts, page sizes and ranks, so all of these go into the namespace. No path does: hosts
+share pages.
+
+Weights can change while the engine runs. Three rules keep their pages apart:
+
+* What the engine says of its model is looked at on every call; when it changes, so does the
+  namespace.
+* Pages that were computed before lie in the host cache until it is flushed, and sglang's flush begins
+  new storage threads. So a thread stores only under the namespace that it began with.
+* A new thread looks at the model's files. Where they have changed and the engine says nothing of
+  it, nobody can tell whether they are loaded: then every page is a miss and none is stored.
 """
 
 import hashlib
 import json
 import logging
 import os
-import re
+import threading
+import uuid
+import weakref
 from typing import Any, Dict, Optional, Tuple
+
+from . import _weights
 
 logger = logging.getLogger("memkv_sglang")
 
-VERSION = 1
-SAMPLES = 16
-SAMPLE_BYTES = 4096
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-
-
-def _sample(path: str, digest: Any) -> None:
-    size = os.path.getsize(path)
-    digest.update(b"%d" % size)
-    with open(path, "rb") as f:
-        for i in range(SAMPLES):
-            f.seek(size * i // SAMPLES)
-            digest.update(f.read(SAMPLE_BYTES))
-        f.seek(max(0, size - SAMPLE_BYTES))
-        digest.update(f.read(SAMPLE_BYTES))
-
-
-def _commit(path: str) -> Optional[str]:
-    """The commit of a hub's snapshot folder: .../snapshots/<40 hex digits>."""
-    found = re.search(r"/snapshots/([0-9a-f]{40})(?:/|$)", os.path.realpath(path))
-    return found.group(1) if found else None
-
-
-def weights_identity(path: Optional[str], revision: Optional[str] = None) -> str:
-    """A short text that differs when the files of a model differ."""
-    if not path:
-        return "unknown"
-    if not os.path.isdir(path):
-        return "name:%s@%s" % (path, revision or "main")
-    commit = _commit(path)
-    if commit:
-        return "commit:" + commit
-    digest = hashlib.sha256()
-    config = os.path.join(path, "config.json")
-    if os.path.exists(config):
-        with open(config, "rb") as f:
-            digest.update(f.read())
-    for name in sorted(os.listdir(path)):
-        if name.endswith(WEIGHTS):
-            digest.update(name.encode())
-            _sample(os.path.join(path, name), digest)
-    return "files:" + digest.hexdigest()[:32]
+VERSION = 2
+DIGEST_HEX = 40
+NAMESPACE_MAX = 255
+MODEL_FIELDS = (
+    "model_path",
+    "revision",
+    "dtype",
+    "kv_cache_dtype",
+    "quantization",
+    "quantization_param_path",
+    "modelopt_quant",
+    "rl_quant_profile",
+    "json_model_override_args",
+    "load_format",
+    "download_dir",
+)
+# Part of the identity of weights, or paths: not in the namespace as they are.
+NOT_FIELDS = frozenset(
+    "model_path revision quantization_param_path load_format download_dir".split()
+)
+_nobody_else = uuid.uuid4().hex
 
 
 def _runtime() -> Dict[str, Any]:
@@ -65,85 +56,143 @@ def _runtime() -> Dict[str, Any]:
         from sglang.srt import runtime_context  # type: ignore[import-not-found]
 
         model = runtime_context.get_model()
-        out = {
-            name: getattr(model, name, None)
-            for name in ("model_path", "revision", "dtype", "kv_cache_dtype", "quantization")
-        }
-        serving = getattr(runtime_context, "get_serving", None)
-        out["weight_version"] = getattr(serving(), "weight_version", None) if serving else None
+        out = {name: getattr(model, name, None) for name in MODEL_FIELDS}
+        out["weight_version"] = getattr(runtime_context.get_serving(), "weight_version", None)
         return out
     except Exception:  # noqa: BLE001 - whatever another version does, a page is not worth a crash
         return {}
 
 
 class Fingerprint:
-    """The namespace of a rank's pages; looked at on every call, recomputed when something changed."""
+    """The namespace of a rank's pages."""
 
-    def __init__(self, config: Any, own: Dict[str, Any], namespace: str) -> None:
+    def __init__(self, config: Any, own: Dict[str, Any], namespace: bytes) -> None:
+        if len(namespace) + 1 + DIGEST_HEX > NAMESPACE_MAX:
+            raise ValueError(
+                "namespace: at most %d bytes, so that the model's part fits behind it"
+                % (NAMESPACE_MAX - 1 - DIGEST_HEX)
+            )
         self._config = config
         self._own = own
-        self._namespace = namespace
+        self._prefix = namespace + b"/" if namespace else b""
         self._pool: Dict[str, Any] = {}
-        self._seen: Optional[Tuple[Any, ...]] = None
-        self._identities: Dict[Tuple[Any, ...], str] = {}
-        self._text = b""
+        self._lock = threading.Lock()
+        self._now: Tuple[Any, bytes] = (None, b"")  # (what the engine said, namespace)
+        self._signature: Tuple[Any, ...] = ()
+        self._identity: Optional[str] = None
+        self._in_doubt = False
+        self._began: Any = weakref.WeakKeyDictionary()  # thread -> namespace
+        self._said: set = set()
         self.fields: Dict[str, Any] = {}
 
     def pool(self, fields: Dict[str, Any]) -> None:
-        """Set what the host pool says of its pages."""
-        self._pool = fields
-        self._seen = None
+        """Set what the host pool says of its pages. Comes before the storage threads."""
+        with self._lock:
+            self._pool = fields
+            self._now = (None, b"")
+            self._began.clear()
 
-    def current(self) -> bytes:
-        """The namespace, as bytes."""
-        runtime = _runtime()
-        path = runtime.get("model_path")
-        seen = (self._changes(path), *runtime.values())
-        if seen != self._seen:
-            self._text = self._compute(runtime, seen)
-            self._seen = seen
-        return self._text
+    def begun(self) -> None:
+        """Storage threads may have begun: they belong to the weights of now."""
+        self.reading()
+        with self._lock:
+            self._mark()
+
+    def reading(self) -> Optional[bytes]:
+        """The namespace to look pages up in. None: every page is a miss."""
+        said = tuple(_runtime().values())
+        if threading.current_thread() not in self._began or said != self._now[0]:
+            with self._lock:
+                self._look()
+        return None if self._in_doubt else self._now[1]
+
+    def writing(self) -> Optional[bytes]:
+        """The namespace to store pages under. None: their weights cannot be told."""
+        namespace = self.reading()
+        if namespace is None or self._began.get(threading.current_thread()) == namespace:
+            return namespace
+        self._say(
+            "the weights have changed; what the host cache holds may be older, so nothing is "
+            "stored until the cache is flushed"
+        )
+        return None
+
+    def _say(self, text: str) -> None:
+        key = (text, self._now[1])
+        if key not in self._said:
+            self._said = {key}
+            logger.warning("%s", text)
+
+    def _mark(self) -> None:
+        for thread in threading.enumerate():
+            self._began.setdefault(thread, self._now[1])
+        self._began.setdefault(threading.current_thread(), self._now[1])
+
+    def _look(self) -> None:
+        runtime = _runtime()  # asked again under the lock: an older answer must not come back
+        said = tuple(runtime.values())
+        signature = _weights.signature(runtime.get("model_path"))
+        if said != self._now[0]:
+            self._identity = self._identify(runtime)
+            self._signature, self._in_doubt = signature, False
+            self._now = (said, self._compute(runtime))
+        elif signature != self._signature and not self._in_doubt:
+            if self._identify(runtime) == self._identity:
+                self._signature = signature  # touched, or written as it was
+            else:
+                self._in_doubt = True
+                self._say(
+                    "the model's files have changed and the engine does not say whether they are "
+                    "loaded: no page is stored or read until it names a weight_version, or starts "
+                    "again"
+                )
+        self._mark()
 
     @staticmethod
-    def _changes(path: Any) -> Any:
-        """Cheap signs of other weights under one path."""
-        try:
-            return os.stat(path).st_mtime_ns if path and os.path.isdir(path) else None
-        except OSError:
+    def _identify(runtime: Dict[str, Any]) -> Optional[str]:
+        if str(runtime.get("load_format")) in ("dummy", "LoadFormat.DUMMY"):
             return None
+        return _weights.identity(
+            runtime.get("model_path"), runtime.get("revision"), runtime.get("download_dir")
+        )
 
     def _rank(self, config: Any) -> Dict[str, Any]:
         def of(name: str, default: int) -> Any:
             return getattr(config, name, default)
 
-        replicated = bool(of("is_mla_model", False))
         rank = {
             "pp": [of("pp_rank", 0), of("pp_size", 1)],
             "cp": [of("attn_cp_rank", 0), of("attn_cp_size", 1)],
+            "dcp": [of("dcp_rank", 0), of("dcp_size", 1)],
         }
-        if not replicated:
+        if not of("is_mla_model", False):  # every rank of MLA holds the same pages
             rank["tp"] = [of("tp_rank", 0), of("tp_size", 1)]
         return rank
 
-    def _compute(self, runtime: Dict[str, Any], seen: Tuple[Any, ...]) -> bytes:
-        identity = self._identities.get(seen)
-        if identity is None:
-            identity = weights_identity(runtime.get("model_path"), runtime.get("revision"))
-            self._identities = {seen: identity}
+    def _weights_fields(self) -> Dict[str, Any]:
+        revision = self._own.get("model_revision")
+        out = {"weights": self._identity, "model_revision": revision}
+        if self._identity is None and revision is None:
+            out["weights"] = "private:%s:%d" % (_nobody_else, os.getpid())
+            self._say(
+                "which weights the engine runs cannot be told, so its pages are not shared with "
+                "other processes; model_revision in the extra config names them"
+            )
+        elif self._identity is None:
+            out["model"] = os.path.basename(str(getattr(self._config, "model_name", "")))
+        return out
+
+    def _compute(self, runtime: Dict[str, Any]) -> bytes:
         self.fields = {
             "v": VERSION,
-            "model": getattr(self._config, "model_name", None),
-            "weights": identity,
-            "model_revision": self._own.get("model_revision"),
-            "tenant": self._own.get("tenant"),
-            "kv_cache_dtype": self._own.get("kv_cache_dtype") or str(runtime.get("kv_cache_dtype")),
-            "dtype": str(runtime.get("dtype")),
-            "quantization": runtime.get("quantization"),
-            "weight_version": runtime.get("weight_version"),
+            **self._weights_fields(),
+            **{k: str(v) for k, v in runtime.items() if k not in NOT_FIELDS},
+            "quantization_param": _weights.content(runtime.get("quantization_param_path")),
+            "kv_cache_dtype_told": self._own.get("kv_cache_dtype"),
             "pool": self._pool,
             "rank": self._rank(self._config),
         }
         text = json.dumps(self.fields, sort_keys=True, default=str)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:40]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_HEX]
         logger.debug("namespace %s: %s", digest, text)
-        return (self._namespace + "/" if self._namespace else "").encode() + digest.encode()
+        return self._prefix + digest.encode()

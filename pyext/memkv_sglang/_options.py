@@ -13,7 +13,7 @@ SGLANG_KEYS = frozenset(
     "tp_lcm_size allocator memkv".split()
 )
 # Options of the backend itself; everything else goes to the client.
-OWN_KEYS = frozenset(("model_revision", "tenant", "kv_cache_dtype"))
+OWN_KEYS = frozenset(("model_revision", "kv_cache_dtype"))
 CLIENT_KEYS = (
     "servers namespace fail_open placement_grace connect_timeout exists_timeout get_timeout "
     "set_timeout breaker.failures breaker.probe breaker.probe_max transport rdma_devices lanes "

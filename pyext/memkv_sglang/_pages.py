@@ -1,6 +1,9 @@
 """From a host pool and page indices to addresses and sizes of the pages' parts."""
 
-from typing import Any, Dict, List, Optional, Tuple
+import logging
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+logger = logging.getLogger("memkv_sglang")
 
 
 def anchor_of(pool: Any) -> Any:
@@ -21,9 +24,11 @@ def describe(pool: Any) -> Dict[str, Any]:
         "store_dtype": str(getattr(pool, "dtype", None)),
         "real_dtype": str(getattr(device, "dtype", None) or getattr(info, "dtype", None)),
         "size_per_token": getattr(pool, "size_per_token", None),
+        "format": getattr(pool, "storage_format_tag", None),
     }
     for name in (
         "layer_num",
+        "target_layer_num",
         "start_layer",
         "end_layer",
         "head_num",
@@ -32,6 +37,8 @@ def describe(pool: Any) -> Dict[str, Any]:
         "kv_lora_rank",
         "qk_rope_head_dim",
         "kv_cache_dim",
+        "head_group_num",
+        "dsa_kv_cache_store_fp8",
     ):
         value = getattr(pool, name, None)
         if isinstance(value, (int, str)):
@@ -45,6 +52,7 @@ class Pages:
     def __init__(self, pool: Any) -> None:
         self.pool = pool
         self.page_size = int(getattr(pool, "page_size", 1) or 1)
+        self.layout = str(getattr(pool, "layout", None))
 
     def locate(self, host_indices: Any, n: int) -> Optional[Tuple[List[int], List[int], int]]:
         """(addresses, sizes, parts per page), or None where the pool has no bytes or no addresses."""
@@ -68,10 +76,104 @@ class Pages:
             return None
         return (sum(found[1]), found[2]) if found else None
 
+    def bytes_of_page(self) -> int:
+        """Of a page without addresses: what the pool says."""
+        return self.page_size * int(getattr(self.pool, "size_per_token", 0) or 0)
 
-def tensors_of(pool: Any) -> List[Any]:
-    """The tensors that hold the pool's pages."""
+
+def memory_of(pool: Any) -> Iterator[Tuple[int, int]]:
+    """(address, bytes) of each tensor that holds the pool's pages."""
     buffer = getattr(anchor_of(pool), "kv_buffer", None)
-    if buffer is None:
-        return []
-    return list(buffer) if isinstance(buffer, (tuple, list)) else [buffer]
+    for tensor in buffer if isinstance(buffer, (tuple, list)) else [buffer]:
+        if tensor is not None and tensor.numel():
+            yield tensor.data_ptr(), tensor.numel() * tensor.element_size()
+
+
+# Single values: where they go to and come from -----------------------------------------------
+
+NEW = object()  # no target: a new tensor is wanted
+
+
+class Target:
+    """Where a value goes: straight there, or through a copy where it cannot."""
+
+    def __init__(self, place: Any, size: Any) -> None:
+        import torch
+
+        self.place = place
+        self._staging: Any = None
+        if isinstance(place, torch.Tensor):
+            length = place.numel() * place.element_size()
+            if place.device.type == "meta" or (size is not None and int(size) != length):
+                raise ValueError("a tensor without memory, or of another size")
+            into = place
+            if place.device.type != "cpu" or not place.is_contiguous():
+                into = self._staging = torch.empty(place.shape, dtype=place.dtype)
+            self.value: Any = (into.data_ptr(), length)
+        elif isinstance(place, int):
+            self.value = (place, int(size))
+        else:  # the buffer protocol
+            view = memoryview(place)
+            if view.readonly or (size is not None and int(size) != view.nbytes):
+                raise ValueError("a read-only buffer, or one of another size")
+            self.value = place
+
+    def filled(self) -> Any:
+        """The target, when the value has come."""
+        if self._staging is not None:
+            self.place.detach().copy_(self._staging)
+        return self.place
+
+
+def _same_length(keys: List[str], given: Any) -> List[Any]:
+    if given is None:
+        return [None] * len(keys)
+    if len(given) != len(keys):
+        raise ValueError("%d keys and %d targets, sizes or values" % (len(keys), len(given)))
+    return list(given)
+
+
+def targets_of(keys: List[str], places: Any, sizes: Any) -> List[Any]:
+    """For each key a Target, NEW, or None where the target is no good: a miss for this key alone."""
+    out: List[Any] = []
+    for place, size in zip(_same_length(keys, places), _same_length(keys, sizes)):
+        if place is None:
+            out.append(NEW)
+            continue
+        try:
+            out.append(Target(place, size))
+        except (ValueError, TypeError, RuntimeError) as e:
+            logger.debug("a target that is no good: %s", e)
+            out.append(None)
+    return out
+
+
+def new_tensor(data: bytes) -> Any:
+    """A one-dimensional uint8 tensor of its own memory."""
+    import torch
+
+    if not data:
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def sources_of(
+    keys: List[str], values: Any, places: Any, sizes: Any
+) -> Tuple[List[Any], List[Any]]:
+    """(what the client takes for each key, copies that have to live until it is done)."""
+    import torch
+
+    out, kept = [], []
+    for value, place, size in zip(
+        _same_length(keys, values), _same_length(keys, places), _same_length(keys, sizes)
+    ):
+        source = place if value is None else value
+        if isinstance(source, torch.Tensor):
+            tensor = source.detach().to("cpu").contiguous()
+            kept.append(tensor)
+            out.append((tensor.data_ptr(), tensor.numel() * tensor.element_size()))
+        elif isinstance(source, int):
+            out.append((source, int(size)))
+        else:
+            out.append(source)
+    return out, kept

@@ -41,18 +41,13 @@ lint_rules() { "$(base_python)" testing/rules/rules.py; }
 # Each header compiles alone; the public one also as strict C11 and as C++.
 lint_headers() { testing/rules/headers.sh; }
 
-# What ./dev test looks at too: all but clang-tidy, which takes minutes.
-lint_quick() {
+lint_each() {
     check "clang-format" lint_clang_format
     check "ruff" lint_ruff
     check "mypy" lint_mypy
     check "shellcheck" lint_shellcheck
     check "rules of our own" lint_rules
     check "headers compile alone" lint_headers
-}
-
-lint_each() {
-    lint_quick
     check "clang-tidy" lint_clang_tidy
 }
 

@@ -114,15 +114,25 @@ const char *fleet_list(const struct fleet *fleet, int n)
 
 struct mkv_client *fleet_client(const struct fleet *fleet, int n, ...)
 {
+    /* Patient: a machine that is busy must not look like a server that is dead. */
     struct mkv_option options[16] = {{"servers", fleet_list(fleet, n)},
                                      {"breaker.probe", "50ms"},
                                      {"breaker.probe_max", "200ms"},
-                                     {"log_level", "error"}};
-    size_t n_options = 4;
+                                     {"log_level", "error"},
+                                     {"connect_timeout", "8s"},
+                                     {"exists_timeout", "8s"},
+                                     {"get_timeout", "8s"},
+                                     {"set_timeout", "8s"}};
+    size_t n_options = 8;
     va_list ap;
     va_start(ap, n);
     for (const char *name; (name = va_arg(ap, const char *)) != NULL;) {
-        options[n_options++] = (struct mkv_option){name, va_arg(ap, const char *)};
+        size_t i = 0;
+        while (i < n_options && strcmp(options[i].name, name) != 0) {
+            i++;
+        }
+        n_options += i == n_options;
+        options[i] = (struct mkv_option){name, va_arg(ap, const char *)};
     }
     va_end(ap);
     struct mkv_client_options o = {

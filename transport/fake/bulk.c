@@ -18,6 +18,10 @@ int mkv__fake_expose(struct mkv__conn *conn, struct mkv__exposure *exposure)
     if (conn->server || slot >= MKV_REQUESTS_MAX || conn->exposures[slot]) {
         return -EINVAL;
     }
+    if (exposure->n_pieces > mkv__fake.limits.max_pieces ||
+        exposure->len > mkv__fake.limits.max_exposure) {
+        return -EMSGSIZE;
+    }
     conn->exposures[slot] = exposure;
     return 0;
 }
@@ -76,6 +80,22 @@ static void copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *
 
 /* The server's bulk ------------------------------------------------------------------------------ */
 
+static bool too_long(const struct mkv__bulk *bulk)
+{
+    uint64_t left = mkv__fake.limits.max_exposure;
+
+    if (bulk->n_pieces > mkv__fake.limits.max_pieces) {
+        return true;
+    }
+    for (uint32_t i = 0; i < bulk->n_pieces; i++) {
+        if (bulk->pieces[i].len > left) {
+            return true;
+        }
+        left -= bulk->pieces[i].len;
+    }
+    return false;
+}
+
 static int begin(struct mkv__conn *conn, struct mkv__bulk *bulk, bool write)
 {
     struct mkv__fake_flight *flight;
@@ -86,6 +106,9 @@ static int begin(struct mkv__conn *conn, struct mkv__bulk *bulk, bool write)
     }
     if (!conn->server || mkv__fake_slot(bulk->request_id) >= MKV_REQUESTS_MAX) {
         return -EINVAL;
+    }
+    if (too_long(bulk)) {
+        return -EMSGSIZE;
     }
     flight = calloc(1, sizeof(*flight));
     event = mkv__fake_event_new(write ? MKV_FAKE_PUSH : MKV_FAKE_ASK, bulk->request_id, 0);

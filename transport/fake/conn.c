@@ -332,6 +332,19 @@ int mkv__fake_send(struct mkv__conn *conn, const struct mkv__message *message)
     return 0;
 }
 
+uint64_t mkv__fake_unsent(const struct mkv__conn *conn)
+{
+    uint64_t sum = 0;
+
+    for (const struct mkv__fake_event *e = conn->peer ? conn->peer->events : NULL; e; e = e->next) {
+        sum += e->what == MKV_FAKE_MESSAGE || e->what == MKV_FAKE_LAND ? 1 + e->len : 0;
+    }
+    for (const struct mkv__fake_flight *f = conn->flights; f; f = f->next) {
+        sum += f->write;
+    }
+    return sum;
+}
+
 const char *mkv__fake_peer_name(const struct mkv__conn *conn)
 {
     return conn->name;

@@ -230,6 +230,7 @@ const struct mkv__transport mkv__fake = {
     .connect = mkv__fake_connect,
     .close = mkv__fake_close,
     .send = mkv__fake_send,
+    .unsent = mkv__fake_unsent,
     .expose = mkv__fake_expose,
     .conceal = mkv__fake_conceal,
     .write = mkv__fake_write,

@@ -107,6 +107,7 @@ int mkv__fake_connect(struct mkv__endpoint *ep, const char *address,
 void mkv__fake_close(struct mkv__conn *conn);
 void mkv__fake_fail(struct mkv__conn *conn, int error, const char *why);
 int mkv__fake_send(struct mkv__conn *conn, const struct mkv__message *message);
+uint64_t mkv__fake_unsent(const struct mkv__conn *conn);
 const char *mkv__fake_peer_name(const struct mkv__conn *conn);
 /* NULL: no memory. len bytes follow it. */
 struct mkv__fake_event *mkv__fake_event_new(enum mkv__fake_what what, uint64_t id, uint64_t len);

@@ -7,15 +7,27 @@
 /* What a read keeps in bulk->transport. */
 enum { ASK_PIECE, ASK_OFFSET, GOT_PIECE, GOT_OFFSET, ASKED /* bytes asked for, not landed */ };
 
-static int check(const struct mkv__conn *conn, const struct mkv__bulk *bulk)
+static int check(const struct mkv__conn *conn, const struct mkv__bulk *bulk, uint64_t *len_out)
 {
+    uint64_t len = 0;
+
     if (conn->closing || !conn->opened) {
         return -ECONNRESET;
     }
     if (!conn->server || mkv__tcp_slot(bulk->request_id) >= MKV_REQUESTS_MAX) {
         return -EINVAL;
     }
-    return bulk->n_pieces > mkv__tcp.limits.max_pieces ? -EMSGSIZE : 0;
+    if (bulk->n_pieces > mkv__tcp.limits.max_pieces) {
+        return -EMSGSIZE;
+    }
+    for (uint32_t i = 0; i < bulk->n_pieces; i++) {
+        if (bulk->pieces[i].len > mkv__tcp.limits.max_exposure - len) {
+            return -EMSGSIZE;
+        }
+        len += bulk->pieces[i].len;
+    }
+    *len_out = len;
+    return 0;
 }
 
 int mkv__tcp_write(struct mkv__conn *conn, struct mkv__bulk *bulk)
@@ -26,13 +38,10 @@ int mkv__tcp_write(struct mkv__conn *conn, struct mkv__bulk *bulk)
         .request_id = bulk->request_id,
         .from = {.pieces = bulk->pieces, .n = bulk->n_pieces},
     };
-    int error = check(conn, bulk);
+    int error = check(conn, bulk, &job.left);
 
     if (error) {
         return error;
-    }
-    for (uint32_t i = 0; i < bulk->n_pieces; i++) {
-        job.left += bulk->pieces[i].len;
     }
     return mkv__tcp_put_job(mkv__tcp_bulk_lane(conn, bulk->request_id), &job);
 }
@@ -59,7 +68,8 @@ static void cursor_save(struct mkv__bulk *bulk, unsigned which, const struct mkv
 int mkv__tcp_read(struct mkv__conn *conn, struct mkv__bulk *bulk)
 {
     uint32_t slot = mkv__tcp_slot(bulk->request_id);
-    int error = check(conn, bulk);
+    uint64_t len;
+    int error = check(conn, bulk, &len);
 
     if (error) {
         return error;

@@ -2,9 +2,11 @@
 #include "transport/tcp/tcp.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static void pump(struct mkv__worker *worker, struct mkv__deferred *deferred);
@@ -429,6 +431,30 @@ int mkv__tcp_send(struct mkv__conn *conn, const struct mkv__message *message)
     }
     lane = message->after_bulk ? mkv__tcp_bulk_lane(conn, message->request_id) : conn->lanes[0];
     return mkv__tcp_put_message(lane, &header, message->body);
+}
+
+uint64_t mkv__tcp_unsent(const struct mkv__conn *conn)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < conn->n_lanes; i++) {
+        const struct mkv__tcp_lane *lane = conn->lanes[i];
+        int queued = 0;
+
+        if (!lane || lane->source.fd < 0) {
+            continue;
+        }
+        sum += lane->out_end - lane->out_begin + lane->n_jobs;
+        for (uint32_t f = 0; f < lane->n_frames; f++) {
+            const struct mkv__tcp_frame *frame =
+                &lane->frames[(lane->frames_head + f) % MKV_TCP_FRAMES];
+            sum += frame->is_message ? 0 : frame->total - frame->sent;
+        }
+        if (ioctl(lane->source.fd, SIOCOUTQ, &queued) == 0) {
+            sum += (uint64_t)queued; /* in the kernel, not acknowledged */
+        }
+    }
+    return sum;
 }
 
 const char *mkv__tcp_peer_name(const struct mkv__conn *conn)

@@ -78,6 +78,7 @@ int mkv__tcp_endpoint_open(struct mkv__worker *worker, const struct mkv__endpoin
     ep->worker = worker;
     ep->options = *options;
     ep->reaper.run = reaper;
+    ep->strangers_end = &ep->strangers;
     *out = ep;
     return 0;
 }
@@ -139,6 +140,7 @@ const struct mkv__transport mkv__tcp = {
     .connect = mkv__tcp_connect,
     .close = mkv__tcp_close,
     .send = mkv__tcp_send,
+    .unsent = mkv__tcp_unsent,
     .expose = mkv__tcp_expose,
     .conceal = mkv__tcp_conceal,
     .write = mkv__tcp_write,

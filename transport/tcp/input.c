@@ -187,6 +187,16 @@ static int take_message(struct mkv__tcp_lane *lane, const struct mkv__header *he
     return -EPROTO;
 }
 
+/* As much as the buffer should take now: of a large message the rest, so that what follows it is
+ * not copied where it could be received in place. */
+static size_t room(const struct mkv__tcp_lane *lane)
+{
+    size_t have = lane->in_end - lane->in_begin;
+    size_t want = lane->in_need > have + MKV_TCP_IN_BYTES ? lane->in_need - have : MKV_TCP_IN_BYTES;
+
+    return lane->in_cap - lane->in_end < want ? lane->in_cap - lane->in_end : want;
+}
+
 static bool grow(struct mkv__tcp_lane *lane, size_t need)
 {
     size_t have = lane->in_end - lane->in_begin;
@@ -220,6 +230,7 @@ static int parse_one(struct mkv__tcp_lane *lane)
     size_t have = lane->in_end - lane->in_begin;
     int error;
 
+    lane->in_need = 0;
     if (have < MKV_HEADER_BYTES) {
         return 0;
     }
@@ -243,6 +254,7 @@ static int parse_one(struct mkv__tcp_lane *lane)
             why = "out of memory";
             goto out;
         }
+        lane->in_need = MKV_HEADER_BYTES + header.body_len;
         return 0;
     }
     /* Taken first: a callback may close, and what follows is only looked at when it did not. */
@@ -299,10 +311,23 @@ static size_t vectors(struct mkv__tcp_lane *lane, struct iovec iov[MKV_TCP_IN_IO
     *total_out = body;
     if (body == a->left && lane->in_cap > lane->in_end) {
         iov[n].iov_base = lane->in + lane->in_end;
-        iov[n++].iov_len = lane->in_cap - lane->in_end;
-        *total_out += lane->in_cap - lane->in_end;
+        iov[n].iov_len = room(lane);
+        *total_out += iov[n++].iov_len;
     }
     return n;
+}
+
+/* In the middle of a frame it is worth a line: a client was killed, or something speaks half. */
+static void lost(struct mkv__tcp_lane *lane, const char *why)
+{
+    struct mkv__endpoint *ep = lane->endpoint;
+
+    if (lane->arrival.left > 0 || lane->in_end > lane->in_begin) {
+        MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_WARNING,
+                    "%s: %s in the middle of a frame", lane->conn ? lane->conn->name : lane->name,
+                    why);
+    }
+    mkv__tcp_lane_fail(lane, -ECONNRESET, why);
 }
 
 /* 1: go on, 0: nothing more for now or dead. */
@@ -326,8 +351,7 @@ static int read_once(struct mkv__tcp_lane *lane, uint64_t *taken)
         return 0;
     }
     if (got <= 0) {
-        mkv__tcp_lane_fail(lane, -ECONNRESET,
-                           got == 0 ? "connection closed by the peer" : "connection lost");
+        lost(lane, got == 0 ? "connection closed by the peer" : "connection lost");
         return 0;
     }
     *taken += (uint64_t)got;

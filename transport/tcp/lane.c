@@ -70,7 +70,10 @@ void mkv__tcp_lane_unlink(struct mkv__tcp_lane *lane)
         *lane->link = lane->next;
         if (lane->next) {
             lane->next->link = lane->link;
+        } else {
+            lane->endpoint->strangers_end = lane->link;
         }
+        lane->endpoint->n_strangers--;
         lane->link = NULL;
         lane->next = NULL;
     }
@@ -121,7 +124,7 @@ void mkv__tcp_lane_fail(struct mkv__tcp_lane *lane, int error, const char *why)
         mkv__tcp_conn_fail(lane->conn, error, why);
         return;
     }
-    if (error == -EPROTO || error == -EACCES) {
+    if (error == -EPROTO || error == -EACCES || error == -ETIMEDOUT) {
         MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_WARNING, "%s: connection refused: %s",
                     lane->name, why);
     }

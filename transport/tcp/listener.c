@@ -27,15 +27,18 @@ struct mkv__listener {
     struct mkv__tcp_port *ports[];
 };
 
+/* A handshake takes milliseconds: in a flood the oldest is the least likely to be a client. */
 static void stranger_link(struct mkv__endpoint *ep, struct mkv__tcp_lane *lane)
 {
-    lane->endpoint = ep;
-    lane->next = ep->strangers;
-    lane->link = &ep->strangers;
-    if (lane->next) {
-        lane->next->link = &lane->next;
+    if (ep->n_strangers >= MKV_TCP_STRANGERS) {
+        mkv__tcp_lane_fail(ep->strangers, -EPROTO, "too many connections at once shake hands");
     }
-    ep->strangers = lane;
+    lane->endpoint = ep;
+    lane->next = NULL;
+    lane->link = ep->strangers_end;
+    *ep->strangers_end = lane;
+    ep->strangers_end = &lane->next;
+    ep->n_strangers++;
 }
 
 static void too_late(struct mkv__worker *worker, struct mkv__timer *timer)

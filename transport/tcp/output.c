@@ -295,6 +295,11 @@ static void out_sent(struct mkv__tcp_lane *lane, size_t len)
         lane->out_begin = 0;
         lane->out_sealed = 0;
         lane->out_end = 0;
+        if (lane->out_cap > MKV_TCP_OUT_KEPT) {
+            free(lane->out);
+            lane->out = NULL;
+            lane->out_cap = 0;
+        }
     }
 }
 

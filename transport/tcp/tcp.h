@@ -33,6 +33,8 @@
 #define MKV_TCP_PAUSE       (4u << 20)   /* waiting output, bytes: stop reading (server) */
 #define MKV_TCP_FULL        (16u << 20)  /* waiting output, bytes: send says -EAGAIN */
 #define MKV_TCP_JOBS_MAX    (64u << 10)  /* queued on a lane by the peer's PULLs */
+#define MKV_TCP_OUT_KEPT    (1u << 20)   /* an empty output buffer longer than this is given back */
+#define MKV_TCP_STRANGERS   1024u        /* connections of a worker that have not proved anything */
 #define MKV_TCP_ADDRESSES   8u
 
 /* A place in a list of pieces. */
@@ -79,7 +81,7 @@ struct mkv__tcp_lane {
     struct mkv__source source;
     struct mkv__endpoint *endpoint;
     struct mkv__conn *conn;             /* NULL: server, before PROVE */
-    struct mkv__tcp_lane *next, **link; /* endpoint's strangers, or its dead */
+    struct mkv__tcp_lane *next, **link; /* endpoint's strangers, by age, or its dead */
     enum mkv__tcp_state state;
     uint8_t index; /* 0: control */
     bool watched, blocked;
@@ -90,6 +92,7 @@ struct mkv__tcp_lane {
 
     uint8_t *in;
     size_t in_begin, in_end, in_cap;
+    size_t in_need; /* bytes of the message that is arriving; 0: not known yet */
     struct mkv__tcp_arrival arrival;
 
     uint8_t *out; /* frames of messages, contiguous, [begin, end); sealed up to sealed */
@@ -150,7 +153,8 @@ struct mkv__endpoint {
     struct mkv__worker *worker;
     struct mkv__endpoint_options options;
     struct mkv__conn *conns, *dead_conns;
-    struct mkv__tcp_lane *strangers, *dead_lanes;
+    struct mkv__tcp_lane *strangers, **strangers_end, *dead_lanes;
+    uint32_t n_strangers;
     struct mkv__listener *listeners;
     struct mkv__tcp_port *port;
     struct mkv__deferred reaper;
@@ -203,6 +207,7 @@ void mkv__tcp_lane_is_ready(struct mkv__tcp_lane *lane);
 void mkv__tcp_connect_failed(struct mkv__conn *conn, int error);
 void mkv__tcp_wake(struct mkv__conn *conn); /* pump at the end of the turn */
 int mkv__tcp_send(struct mkv__conn *conn, const struct mkv__message *message);
+uint64_t mkv__tcp_unsent(const struct mkv__conn *conn);
 const char *mkv__tcp_peer_name(const struct mkv__conn *conn);
 
 /* lane.c: one socket */

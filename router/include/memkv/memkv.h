@@ -35,7 +35,8 @@
  * at a time, which alone calls functions on it; handing it over needs the owner's own ordering.
  *
  * fork(). In a child every handle of the parent answers -ECANCELED and touches nothing of the
- * parent's; opening a client anew works.
+ * parent's: batches test as done, their keys are MKV_UNKNOWN; destroy and close forget the handle.
+ * Opening a client anew works.
  *
  * Ownership words. copied; borrowed until return; borrowed until completion; counted (shared).
  */
@@ -112,15 +113,16 @@ int mkv_client_open(const struct mkv_client_options *options, struct mkv_client 
                     struct mkv_error *error_out);
 
 /*
- * Cancels what is in flight, waits for the fences, ends the workers, frees all. Batches and regions
- * must have been destroyed or closed before: -EBUSY otherwise (and nothing happens), except after
- * fork() in the child, where it only frees. NULL and *client == NULL do nothing.
+ * Ends the sessions and the workers, frees all. Batches and regions must have been destroyed or
+ * closed before: -EBUSY otherwise (and nothing happens), and in a mkv_done_fn. In the child of a
+ * fork() it forgets the client. NULL and *client == NULL do nothing.
  * Thread: any thread, once, with no other call on this client in progress.
  */
 int mkv_client_close(struct mkv_client **client);
 
 /* Replaces the server list (the grammar of the option "servers"); batches in flight end on the old
- * one. Errors: -EINVAL. Thread: any thread. */
+ * one. The list that is there already changes nothing. Errors: -EINVAL, -ENOMEM, -ECANCELED (fork).
+ * Thread: any thread. */
 int mkv_client_set_servers(struct mkv_client *client, const char *servers,
                            struct mkv_error *error_out);
 
@@ -134,8 +136,8 @@ const char *mkv_client_namespace(const struct mkv_client *client, size_t *len_ou
  */
 int mkv_client_fd(struct mkv_client *client);
 
-/* Takes up to `max` done batches that were submitted with MKV_NOTIFY. Returns their number.
- * Thread: any thread. */
+/* Takes up to `max` done batches that were submitted with MKV_NOTIFY; who takes one is its owner.
+ * Returns their number. Errors: -ECANCELED (fork). Thread: any thread. */
 int mkv_client_reap(struct mkv_client *client, struct mkv_batch **batches_out, int max);
 
 /* Counters since the client was opened. */
@@ -147,6 +149,7 @@ struct mkv_client_stats {
     uint64_t timeouts, connection_errors, checksum_errors;
     uint64_t connects, servers, servers_up;
 };
+/* Errors: -ECANCELED (fork). Thread: any thread. */
 int mkv_client_stats(struct mkv_client *client, struct mkv_client_stats *stats_out);
 
 /* Regions ---------------------------------------------------------------------------------- */
@@ -169,7 +172,7 @@ struct mkv_region_options {
 int mkv_region_open(struct mkv_client *client, void *addr, size_t len,
                     const struct mkv_region_options *options, struct mkv_region **region_out);
 
-/* Errors: -EBUSY while a batch in flight uses it. NULL does nothing. Thread: any thread. */
+/* Errors: -EBUSY while a batch in flight uses it. *region == NULL does nothing. Thread: any thread. */
 int mkv_region_close(struct mkv_region **region);
 
 /* Batches ---------------------------------------------------------------------------------- */
@@ -197,12 +200,17 @@ enum mkv_batch_flags {
     MKV_BACKGROUND = 1u << 4, /* not urgent: served after others */
 };
 
-/* Called on a worker when the batch is done; may submit other batches, must not block. */
+/*
+ * Called on a worker when the batch is done, before whoever waits for it wakes. It must not block.
+ * It may submit other batches; destroy its own; or begin and submit its own again, which whoever
+ * waits then waits for too. Until it returns no other thread may use the batch but to test, wait or
+ * destroy. What would have to wait answers -EBUSY here: mkv_batch_wait, mkv_get, mkv_client_close.
+ */
 typedef void (*mkv_done_fn)(void *arg, struct mkv_batch *batch);
 
 struct mkv_batch_options {
     size_t size;            /* sizeof(struct mkv_batch_options) */
-    uint64_t timeout_ns;    /* from submit; 0: the client's option of the operation */
+    uint64_t timeout_ns;    /* from submit; 0: the client's option of the operation; 8 s at most */
     uint64_t deadline_ns;   /* CLOCK_MONOTONIC; 0: none; the earlier of both counts */
     const char *namespace_; /* opaque bytes; NULL: the client's; copied */
     size_t namespace_len;   /* bytes; with namespace_ != NULL */
@@ -219,10 +227,12 @@ struct mkv_segment {
     size_t len; /* bytes */
 };
 
-/* Makes an empty batch; it can be used again and again. Errors: -ENOMEM. Thread: any thread. */
+/* Makes an empty batch, of exists until begun; it can be used again and again.
+ * Errors: -ENOMEM, -ECANCELED (fork). Thread: any thread. */
 int mkv_batch_create(struct mkv_client *client, struct mkv_batch **batch_out);
 
-/* Frees a batch; one in flight is cancelled and waited for. NULL does nothing. Thread: owner. */
+/* Frees a batch; one in flight is cancelled and waited for. *batch == NULL does nothing.
+ * Thread: owner. */
 void mkv_batch_destroy(struct mkv_batch **batch);
 
 /* Empties the batch and sets what it will do. Errors: -EBUSY in flight, -EINVAL.
@@ -234,32 +244,36 @@ int mkv_batch_begin(struct mkv_batch *batch, enum mkv_op op,
  * Adds a key and where its value goes to (get) or comes from (set); exists and delete take no
  * segments. The value's length is the sum of the segments. The key is copied, the list of segments
  * too; the memory they name is borrowed until completion.
- * Errors: -EINVAL key of 0 or over 255 bytes, -EMSGSIZE value over 64 MiB or over 4,096 segments,
- * -ENOMEM, -EBUSY. Thread: owner. Returns the key's position in the batch.
+ * Errors: -EINVAL key of 0 or over 255 bytes, segments where there can be none, a segment without
+ * memory, more than MKV_BATCH_MAX keys; -EMSGSIZE value over 64 MiB or over 4,096 segments; -ENOMEM;
+ * -EBUSY submitted, and not begun again. An error leaves the batch as it was.
+ * Thread: owner. Returns the key's position in the batch.
  */
 int mkv_batch_add(struct mkv_batch *batch, const void *key, size_t key_len,
                   const struct mkv_segment *segments, size_t n_segments);
 
-/* Sends the batch. Returns at once. Errors: -EBUSY in flight, -ECANCELED closed client or fork.
- * Thread: owner. An error means that the batch was not sent and nothing completes. */
+/* Sends the batch. Returns at once. Errors: -EBUSY submitted, and not begun again; -ENOMEM;
+ * -ECANCELED (fork). Thread: owner. An error means that the batch was not sent, that nothing
+ * completes, and that it may be submitted again. */
 int mkv_batch_submit(struct mkv_batch *batch);
 
-/* 1: done, 0: not yet. Thread: owner. After "done" the memory is the caller's own again. */
+/* 1: done, or not submitted; 0: not yet. Thread: owner. After "done" the memory is the caller's own
+ * again. */
 int mkv_batch_test(struct mkv_batch *batch);
 
 /*
  * Waits until the batch is done: by its deadline plus the time of one fence at the latest. When it
  * returns nobody reads or writes the batch's memory any more.
- * Returns 0, or the first error among the keys that is not a miss; other keys stay valid.
- * Thread: owner.
+ * Returns 0, or the first error among the keys that is not a miss; other keys stay valid. -EINVAL:
+ * it was not submitted; -EBUSY: in a mkv_done_fn, and it is not done. Thread: owner.
  */
 int mkv_batch_wait(struct mkv_batch *batch);
 
 /* Asks for an early end and returns at once; the batch is done after the fence, with the keys not
- * answered yet MKV_UNKNOWN (-ECANCELED). Thread: owner. */
+ * answered yet MKV_UNKNOWN (-ECANCELED). One that is done stays as it is. Thread: owner. */
 int mkv_batch_cancel(struct mkv_batch *batch);
 
-/* Results, valid once done. i < mkv_batch_count. Thread: owner. */
+/* Results, valid once done; before, MKV_PENDING and zeros. i < mkv_batch_count. Thread: owner. */
 uint32_t mkv_batch_count(const struct mkv_batch *batch);
 enum mkv_status mkv_batch_status(const struct mkv_batch *batch, uint32_t i);
 int mkv_batch_error(const struct mkv_batch *batch, uint32_t i); /* 0, or why UNKNOWN, FULL, ... */
@@ -270,7 +284,8 @@ uint32_t mkv_batch_prefix(const struct mkv_batch *batch); /* leading run of HIT,
 /* One key, blocking -------------------------------------------------------------------------- */
 
 /* Returns the length (hit), -ENOENT or another error; *length_out, if not NULL, is the stored
- * length also when it is not `len` (then -EMSGSIZE, and the memory is untouched). */
+ * length also when it is not `len` (then -EMSGSIZE, and the memory is untouched; a stored value of
+ * 0 bytes reads as a miss there). */
 int64_t mkv_get(struct mkv_client *client, const void *key, size_t key_len, void *value, size_t len,
                 uint64_t *length_out);
 /* Returns 1 stored, 0 kept, or an error. */

@@ -1,11 +1,13 @@
-"""A real sglang engine on the CPU, one life: answers one prompt and prints what came, as JSON.
+"""A real sglang engine on the CPU. Steps come on stdin, one JSON list a line; so go the answers.
 
-usage: one_life.py MODEL EXTRA_JSON PROMPT_TOKENS SEED [--page-size N] [--layout L]
+["ask", SEED, TOKENS]   ["flush"]   ["update", MODEL, WEIGHT_VERSION]
 """
 
 import argparse
 import json
+import os
 import random
+import sys
 import time
 
 from sglang.srt.entrypoints.engine import Engine
@@ -48,36 +50,60 @@ def options(a):
     return out
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("model")
-    p.add_argument("extra", help="the extra config, or none: without storage")
-    p.add_argument("tokens", type=int)
-    p.add_argument("seed", type=int)
-    p.add_argument("--page-size", type=int)
-    p.add_argument("--layout", default="page_first")
-    p.add_argument("--result", required=True)
-    a = p.parse_args()
-    engine = Engine(**options(a))
-    rng = random.Random(a.seed)
-    ids = [rng.randrange(3, 500) for _ in range(a.tokens)]
+def answer(engine, seed, tokens):
+    """The answer to a prompt of random tokens, and where its prefix came from."""
+    rng = random.Random(seed)
+    ids = [rng.randrange(3, 500) for _ in range(tokens)]
+    start = time.perf_counter()
     out = engine.generate(
         input_ids=[ids],
         sampling_params={"max_new_tokens": 8, "temperature": 0, "ignore_eos": True},
         return_logprob=True,
     )[0]
     meta = out["meta_info"]
-    time.sleep(2)  # the backup of the prompt goes on behind the answer
-    with open(a.result, "w") as f:
-        json.dump(
-            {
-                "output_ids": out["output_ids"],
-                "logprobs": [x[0] for x in meta["output_token_logprobs"]],
-                "cached": meta["cached_tokens"],
-                "details": meta.get("cached_tokens_details"),
-            },
-            f,
-        )
+    details = meta.get("cached_tokens_details") or {}
+    return {
+        "output_ids": out["output_ids"],
+        "logprobs": [x[0] for x in meta["output_token_logprobs"]],
+        "cached": meta["cached_tokens"],
+        "device": details.get("device", 0),
+        "host": details.get("host", 0),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def update(engine, model, weight_version):
+    """update_weights_from_disk; the engine's own method cannot name a version."""
+    from sglang.srt.managers.io_struct import UpdateWeightFromDiskReqInput
+
+    request = UpdateWeightFromDiskReqInput(model_path=model, weight_version=weight_version)
+    manager = engine.tokenizer_manager
+    success, message, _ = engine.loop.run_until_complete(
+        manager.update_weights_from_disk(request, None)
+    )
+    return {"success": success, "message": message}
+
+
+STEPS = {
+    "ask": answer,
+    "flush": lambda engine: {"success": engine.flush_cache().success},
+    "update": update,
+}
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("model")
+    p.add_argument("extra", help="the extra config, or none: without storage")
+    p.add_argument("--page-size", type=int)
+    p.add_argument("--layout", default="page_first")
+    p.add_argument("--answers", type=int, required=True, help="descriptor for the answers")
+    a = p.parse_args()
+    engine = Engine(**options(a))
+    with os.fdopen(a.answers, "w") as answers:
+        for line in sys.stdin:
+            name, *arguments = json.loads(line)
+            print(json.dumps(STEPS[name](engine, *arguments)), file=answers, flush=True)
     engine.shutdown()
 
 

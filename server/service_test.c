@@ -1,0 +1,602 @@
+/* One worker's share of a server, over the fake transport: time is the test's own. */
+#include "server/service.h"
+
+#include "core/base.h"
+#include "core/checksum.h"
+#include "core/codec/header.h"
+#include "core/config/options.h"
+#include "transport/fake/fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#define MIB      (UINT64_C(1) << 20)
+#define MS       UINT64_C(1000000)
+#define SECOND   (1000 * MS)
+#define KEYS_MAX 64
+#define ID(n)    ((uint64_t)(n) % 256 | (uint64_t)(n) << 32)
+
+static const struct mkv__auth_key all = {.id = 1, .key = {1}};
+static const struct mkv__auth_key team = {.id = 2, .key = {2}, .namespaces = "team-a/"};
+static const struct mkv__auth_key both[] = {{.id = 1, .key = {1}},
+                                            {.id = 2, .key = {2}, .namespaces = "team-a/"}};
+
+/* ---- the server --------------------------------------------------------------------------- */
+
+static struct {
+    uint64_t now_ns;
+    struct mkv__store *store;
+    struct mkv__worker *worker, *clients;
+    struct mkv__endpoint *endpoint;
+    struct mkv__listener *listener;
+    struct mkv__service *service;
+    int idle;
+} world;
+
+static uint64_t clock_of(void *arg)
+{
+    (void)arg;
+    return world.now_ns;
+}
+
+static int accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *conn,
+                    const struct mkv__hello *peer, const struct mkv__auth_key *key,
+                    const struct mkv__conn_handlers **handlers_out, void **conn_arg_out)
+{
+    (void)arg;
+    (void)worker;
+    (void)peer;
+    return mkv__service_accept(world.service, conn, key, handlers_out, conn_arg_out);
+}
+
+struct setting {
+    uint64_t memory, seed, delay_ns;
+    uint32_t chunk;
+    int admin;
+    bool keys;
+};
+
+static void open_world(struct setting s)
+{
+    const struct mkv__fake_options fake = {.seed = s.seed,
+                                           .delay_ns = s.delay_ns ? s.delay_ns : MS / 10,
+                                           .chunk = s.chunk ? s.chunk : 1 << 20};
+    const struct mkv__store_options store = {
+        .memory = s.memory ? s.memory : 64 * MIB, .max_value = 64 * MIB, .lease_ns = 10 * SECOND};
+    struct mkv__worker_options w = {.name = "test", .numa_node = -1, .clock = clock_of};
+    const struct mkv__endpoint_options e = {.lanes = 1,
+                                            .connect_timeout_ns = 10 * SECOND,
+                                            .keys = s.keys ? both : NULL,
+                                            .n_keys = s.keys ? 2 : 0};
+    const struct mkv__listen_handlers listen = {accepted, NULL};
+    memset(&world, 0, sizeof(world));
+    world.now_ns = SECOND;
+    mkv__fake_reset(&fake);
+    assert_int_equal(mkv__store_create(&store, &world.store), 0);
+    assert_int_equal(mkv__worker_create(&w, &world.clients), 0);
+    w.quiescent = mkv__store_quiescent;
+    w.hook_arg = world.store;
+    assert_int_equal(mkv__worker_create(&w, &world.worker), 0);
+    assert_int_equal(mkv__fake.endpoint_open(world.worker, &e, &world.endpoint), 0);
+    const struct mkv__service_options o = {.store = world.store,
+                                           .transport = &mkv__fake,
+                                           .worker = world.worker,
+                                           .admin = s.admin,
+                                           .verify = true};
+    assert_int_equal(mkv__service_create(&o, &world.service), 0);
+    assert_int_equal(mkv__fake.listen(&world.endpoint, 1, "fake:0", &listen, &world.listener), 0);
+}
+
+static void close_world(void)
+{
+    mkv__fake.listener_close(&world.listener);
+    mkv__fake.endpoint_close(&world.endpoint);
+    mkv__service_destroy(&world.service);
+    mkv__worker_destroy(&world.worker);
+    mkv__worker_destroy(&world.clients);
+    mkv__store_destroy(&world.store);
+}
+
+static void turn(uint64_t ns)
+{
+    world.now_ns += ns;
+    mkv__worker_turn(world.clients, 0);
+    mkv__worker_turn(world.worker, 0);
+}
+
+static void turn_for(uint64_t ns, uint64_t step)
+{
+    for (uint64_t end = world.now_ns + ns; world.now_ns < end;) {
+        turn(step);
+    }
+}
+
+static uint64_t in_flight(void)
+{
+    return mkv__counter_read(&mkv__service_figures(world.service)->in_flight);
+}
+
+static struct mkv__store_stat stat_now(void)
+{
+    struct mkv__store_stat s;
+    mkv__store_stat(world.store, &s);
+    return s;
+}
+
+/* ---- a client ----------------------------------------------------------------------------- */
+
+struct client {
+    struct mkv__endpoint *endpoint;
+    struct mkv__conn *conn;
+    bool opened, replied, goaway;
+    uint32_t generation;
+    uint8_t type;
+    struct mkv__answer answers[KEYS_MAX];
+    struct mkv__exposure exposure;
+    struct mkv__piece pieces[KEYS_MAX];
+};
+
+static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer)
+{
+    (void)conn;
+    (void)peer;
+    ((struct client *)arg)->opened = true;
+}
+
+static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__message *m)
+{
+    struct client *c = arg;
+    struct mkv__reply reply;
+    (void)conn;
+    if (m->type == MKV_TYPE_GOAWAY) {
+        c->goaway = true;
+        return;
+    }
+    if (m->request_id != ID(c->generation)) {
+        return; /* withdrawn before */
+    }
+    assert_int_equal(m->type, MKV_TYPE_REPLY_TO(c->type));
+    assert_int_equal(mkv__reply_decode(m->type, m->body, m->body_len, c->answers, KEYS_MAX, &reply),
+                     0);
+    c->replied = true;
+}
+
+static void on_closed(struct mkv__conn *conn, void *arg, int error, const char *why)
+{
+    (void)conn;
+    (void)error;
+    (void)why;
+    ((struct client *)arg)->conn = NULL;
+}
+
+static const struct mkv__conn_handlers handlers = {
+    .opened = on_opened, .message = on_message, .closed = on_closed};
+
+static void dial(struct client *c, const struct mkv__auth_key *key)
+{
+    const struct mkv__endpoint_options e = {
+        .lanes = 1, .connect_timeout_ns = 10 * SECOND, .keys = key, .n_keys = key != NULL};
+    memset(c, 0, sizeof(*c));
+    assert_int_equal(mkv__fake.endpoint_open(world.clients, &e, &c->endpoint), 0);
+    assert_int_equal(mkv__fake.connect(c->endpoint, mkv__fake.listener_address(world.listener),
+                                       &handlers, c, &c->conn),
+                     0);
+}
+
+static void until(const bool *flag)
+{
+    for (int i = 0; i < 100000 && !*flag; i++) {
+        turn(MS / 10);
+    }
+    assert_true(*flag);
+}
+
+static void connect_to(struct client *c, const struct mkv__auth_key *key)
+{
+    dial(c, key);
+    until(&c->opened);
+}
+
+static void disconnect(struct client *c)
+{
+    mkv__fake.endpoint_close(&c->endpoint);
+}
+
+struct batch {
+    struct mkv__request request;
+    struct mkv__wire_key keys[KEYS_MAX];
+    char text[KEYS_MAX][16];
+};
+
+static void add(struct batch *b, const char *name, uint64_t length, const void *value)
+{
+    uint32_t i = b->request.n_keys++;
+    const char *ns = b->request.namespace_ ? (const char *)b->request.namespace_ : "ns";
+    b->request.namespace_ = (const uint8_t *)ns;
+    b->request.namespace_len = (uint8_t)strlen(ns);
+    b->request.keys = b->keys;
+    b->keys[i] = (struct mkv__wire_key){
+        .key = (const uint8_t *)b->text[i],
+        .key_len = (uint8_t)snprintf(b->text[i], sizeof(b->text[i]), "%s", name),
+        .position = i,
+        .length = length,
+        .raw_length = length,
+    };
+    if (value != NULL) {
+        b->keys[i].checksum = mkv__sum_seed(ns, strlen(ns), name, strlen(name), length) ^
+                              mkv__sum_slice(value, length, 0);
+    }
+}
+
+static void concealed(struct mkv__exposure *e)
+{
+    (void)e;
+}
+
+/* memory[i]: of key i; NULL: nothing is exposed at all. */
+static void send_batch(struct client *c, struct batch *b, uint8_t type, void *const *memory,
+                       uint32_t deadline_ms)
+{
+    static uint8_t body[4096];
+    uint64_t len = 0;
+    c->replied = false;
+    c->type = b->request.type = type;
+    c->generation++;
+    for (uint32_t i = 0; i < b->request.n_keys && memory != NULL; i++) {
+        c->pieces[i] = (struct mkv__piece){len, memory[i], b->keys[i].length};
+        len += b->keys[i].length;
+    }
+    c->exposure = (struct mkv__exposure){.request_id = ID(c->generation),
+                                         .writable = type == MKV_TYPE_GET,
+                                         .pieces = c->pieces,
+                                         .n_pieces = b->request.n_keys,
+                                         .len = len,
+                                         .concealed = concealed};
+    if (memory != NULL) {
+        assert_int_equal(mkv__fake.expose(c->conn, &c->exposure), 0);
+    }
+    int64_t n = mkv__request_encode(&b->request, body, sizeof(body));
+    assert_true(n > 0);
+    const struct mkv__message m = {.type = type,
+                                   .request_id = ID(c->generation),
+                                   .deadline_ms = deadline_ms,
+                                   .body = body,
+                                   .body_len = (uint32_t)n};
+    assert_int_equal(mkv__fake.send(c->conn, &m), 0);
+}
+
+static uint8_t ask(struct client *c, struct batch *b, uint8_t type, void *const *memory)
+{
+    send_batch(c, b, type, memory, 8000);
+    until(&c->replied);
+    mkv__fake.conceal(c->conn, &c->exposure, true);
+    return c->answers[0].status;
+}
+
+static uint8_t ask_one(struct client *c, uint8_t type, const char *ns, const char *key,
+                       uint32_t flags)
+{
+    struct batch b = {.request = {.namespace_ = (const uint8_t *)ns, .flags = flags}};
+    uint8_t value[5] = "value";
+    void *memory[] = {value};
+    add(&b, key, type == MKV_TYPE_GET || type == MKV_TYPE_SET ? 5 : 0, value);
+    return ask(c, &b, type, memory);
+}
+
+/* ---- memory that a client can hold --------------------------------------------------------- */
+
+/* It announces a value, and no byte of it ever comes. */
+static void no_deadline_is_longer_than_the_servers(void **state)
+{
+    (void)state;
+    struct client c;
+    struct batch b = {0};
+    static uint8_t value[1000];
+    open_world((struct setting){.seed = 1});
+    connect_to(&c, NULL);
+    add(&b, "k", sizeof(value), value);
+    send_batch(&c, &b, MKV_TYPE_SET, NULL, UINT32_MAX);
+    turn_for(10 * MS, MS);
+    assert_int_equal(in_flight(), 1);
+    assert_true(stat_now().bytes_used > 0);
+    turn_for(61 * SECOND, 100 * MS);
+    assert_true(c.replied);
+    assert_int_equal(c.answers[0].status, MKV_WIRE_LATE);
+    assert_int_equal(in_flight(), 0);
+    (void)mkv__store_reclaim(world.store);
+    assert_int_equal(stat_now().bytes_used, 0);
+    disconnect(&c);
+    close_world();
+}
+
+/* One that is slow says nothing about the others. */
+static void a_slow_client_makes_nobody_else_late(void **state)
+{
+    (void)state;
+    struct client slow, quick;
+    struct batch big = {0};
+    uint8_t *value = calloc(1, 20 * MIB);
+    void *memory[] = {value};
+    open_world((struct setting){.seed = 1, .memory = 128 * MIB, .chunk = 1 << 22});
+    connect_to(&slow, NULL);
+    connect_to(&quick, NULL);
+    add(&big, "slow", 20 * MIB, value);
+    send_batch(&slow, &big, MKV_TYPE_SET, NULL, 50000);
+    turn_for(51 * SECOND, 100 * MS);
+    assert_int_equal(slow.answers[0].status, MKV_WIRE_LATE);
+    /* It is told at once what it cannot have; the other one is served meanwhile. */
+    struct batch again = {0}, other = {0}, more = {0};
+    add(&again, "a", 20 * MIB, value);
+    send_batch(&slow, &again, MKV_TYPE_SET, NULL, 2000);
+    turn_for(5 * MS, MS);
+    assert_false(slow.replied);
+    add(&more, "b", 20 * MIB, value);
+    send_batch(&slow, &more, MKV_TYPE_SET, NULL, 2000);
+    add(&other, "c", 20 * MIB, value);
+    assert_int_equal(ask(&quick, &other, MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    assert_true(slow.replied);
+    assert_int_equal(slow.answers[0].status, MKV_WIRE_LATE);
+    disconnect(&slow);
+    disconnect(&quick);
+    close_world();
+    free(value);
+}
+
+/* ---- what moves, and what is published ---------------------------------------------------- */
+
+/* The memory of a kept value may not even be read: it cannot be. */
+static void kept_moves_no_bytes(void **state)
+{
+    (void)state;
+    struct client c;
+    struct batch first = {0}, second = {0};
+    static uint8_t value[5000];
+    void *forbidden = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(forbidden != MAP_FAILED);
+    memset(value, 3, sizeof(value));
+    void *memory[] = {value, forbidden, value};
+    open_world((struct setting){.seed = 1, .chunk = 700});
+    connect_to(&c, NULL);
+    add(&first, "k1", sizeof(value), value);
+    assert_int_equal(ask(&c, &first, MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    const struct mkv__service_figures *f = mkv__service_figures(world.service);
+    assert_int_equal(mkv__counter_read(&f->bytes_in), 5000);
+    add(&second, "k0", 5000, value);
+    add(&second, "k1", 5000, value);
+    add(&second, "k2", 5000, value);
+    assert_int_equal(ask(&c, &second, MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    assert_int_equal(c.answers[1].status, MKV_WIRE_KEPT);
+    assert_int_equal(c.answers[2].status, MKV_WIRE_STORED);
+    assert_int_equal(mkv__counter_read(&f->bytes_in), 15000);
+    munmap(forbidden, 8192);
+    disconnect(&c);
+    close_world();
+}
+
+/* Withdrawn, or dead, at any moment: what is there afterwards is right to the last bit. */
+static void withdrawn_is_whole_or_not_there(void **state)
+{
+    (void)state;
+    unsigned there = 0, gone = 0;
+    for (uint64_t seed = 1; seed <= 400; seed++) {
+        static uint8_t value[3][9000];
+        void *memory[] = {value[0], value[1], value[2]};
+        struct client c;
+        struct batch b = {0}, look = {0};
+        open_world((struct setting){.seed = seed, .chunk = 2000});
+        connect_to(&c, NULL);
+        for (int i = 0; i < 3; i++) {
+            char name[] = {'k', (char)('0' + i), '\0'};
+            memset(value[i], (int)seed + i, sizeof(value[i]));
+            add(&b, name, sizeof(value[i]), value[i]);
+            add(&look, name, 0, NULL);
+        }
+        send_batch(&c, &b, MKV_TYPE_SET, memory, 8000);
+        turn_for(seed % 40 * MS / 20, MS / 20);
+        if (seed % 2) {
+            mkv__fake.conceal(c.conn, &c.exposure, c.replied);
+        } else {
+            mkv__fake.close(c.conn);
+        }
+        memset(value, 0xee, sizeof(value)); /* the caller's again */
+        turn_for(20 * MS, MS / 10);
+        assert_int_equal(in_flight(), 0);
+        disconnect(&c);
+        connect_to(&c, NULL);
+        for (uint32_t i = 0; i < 3; i++) {
+            look.keys[i].checksum = b.keys[i].checksum;
+        }
+        (void)ask(&c, &look, MKV_TYPE_REPORT, NULL); /* the server looks at its bytes */
+        for (int i = 0; i < 3; i++) {
+            assert_true(c.answers[i].status == MKV_WIRE_HIT ||
+                        c.answers[i].status == MKV_WIRE_MISS);
+            there += c.answers[i].status == MKV_WIRE_HIT;
+            gone += c.answers[i].status == MKV_WIRE_MISS;
+            assert_int_equal(c.answers[i].status, c.answers[0].status); /* a batch at once */
+        }
+        disconnect(&c);
+        close_world();
+    }
+    print_message("%u values there, %u not\n", there, gone);
+    assert_true(there > 100 && gone > 100);
+}
+
+/* Everything is leased: FULL, and nobody is hurt; leases end, and there is room again. */
+static void full_when_all_is_leased(void **state)
+{
+    (void)state;
+    struct client c;
+    uint8_t *value = calloc(1, MIB);
+    void *memory[] = {value};
+    open_world((struct setting){.seed = 1, .memory = 4 * MIB});
+    connect_to(&c, NULL);
+    struct batch b[5];
+    memset(b, 0, sizeof(b));
+    for (int i = 0; i < 5; i++) {
+        char name[] = {'k', (char)('0' + i), '\0'};
+        add(&b[i], name, MIB - 8192, value);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask(&c, &b[i], MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    }
+    /* A get leases, too: its caller may not have asked before. Half of the memory at most. */
+    assert_int_equal(ask(&c, &b[0], MKV_TYPE_GET, memory), MKV_WIRE_HIT);
+    assert_int_equal(c.answers[0].flags, MKV_ANSWER_LEASED);
+    assert_int_equal(ask(&c, &b[1], MKV_TYPE_GET, memory), MKV_WIRE_HIT);
+    assert_int_equal(ask(&c, &b[2], MKV_TYPE_GET, memory), MKV_WIRE_HIT);
+    assert_int_equal(c.answers[0].flags, 0);
+    assert_int_equal(ask(&c, &b[3], MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    assert_int_equal(ask(&c, &b[4], MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    assert_int_equal(ask(&c, &b[0], MKV_TYPE_GET, memory), MKV_WIRE_HIT);
+    assert_int_equal(ask(&c, &b[1], MKV_TYPE_GET, memory), MKV_WIRE_HIT);
+    struct batch large = {0};
+    add(&large, "large", 3 * MIB, value);
+    assert_int_equal(ask(&c, &large, MKV_TYPE_SET, NULL), MKV_WIRE_FULL);
+    assert_int_equal(ask(&c, &b[0], MKV_TYPE_GET, memory), MKV_WIRE_HIT);
+    turn_for(11 * SECOND, SECOND);
+    struct batch half = {0};
+    add(&half, "half", MIB - 8192, value);
+    assert_int_equal(ask(&c, &half, MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    disconnect(&c);
+    close_world();
+    free(value);
+}
+
+/* ---- rights ------------------------------------------------------------------------------- */
+
+static void a_key_is_good_for_its_namespaces(void **state)
+{
+    (void)state;
+    struct client one, two;
+    static const uint8_t types[] = {MKV_TYPE_SET, MKV_TYPE_GET, MKV_TYPE_EXISTS, MKV_TYPE_REPORT,
+                                    MKV_TYPE_DELETE};
+    open_world((struct setting){.seed = 1, .keys = true, .admin = MKV__ADMIN_ALL});
+    connect_to(&one, &all);
+    connect_to(&two, &team);
+    for (size_t i = 0; i < MKV_ARRAY_LEN(types); i++) {
+        assert_int_equal(ask_one(&two, types[i], "team-b/x", "k", 0), MKV_WIRE_DENIED);
+        assert_int_equal(ask_one(&two, types[i], "team-a", "k", 0), MKV_WIRE_DENIED);
+        assert_int_equal(ask_one(&two, types[i], "", "k", 0), MKV_WIRE_DENIED);
+    }
+    /* The byte after this namespace is the number of keys, 47, which is the missing slash. */
+    struct batch trick = {.request = {.namespace_ = (const uint8_t *)"team-a"}};
+    for (int i = 0; i < '/'; i++) {
+        char name[] = {(char)('0' + i), '\0'};
+        add(&trick, name, 0, NULL);
+    }
+    assert_int_equal(ask(&two, &trick, MKV_TYPE_EXISTS, NULL), MKV_WIRE_DENIED);
+    assert_int_equal(ask_one(&one, MKV_TYPE_SET, "team-b/x", "k", 0), MKV_WIRE_STORED);
+    assert_int_equal(ask_one(&two, MKV_TYPE_EXISTS, "team-b/x", "k", 0), MKV_WIRE_DENIED);
+    assert_int_equal(ask_one(&two, MKV_TYPE_SET, "team-a/x", "k", 0), MKV_WIRE_STORED);
+    assert_int_equal(ask_one(&two, MKV_TYPE_GET, "team-a/x", "k", 0), MKV_WIRE_HIT);
+    assert_int_equal(ask_one(&one, MKV_TYPE_EXISTS, "team-a/", "k", 0), MKV_WIRE_MISS);
+    assert_int_equal(ask_one(&two, MKV_TYPE_DELETE, "team-a/x", "k", 0), MKV_WIRE_DELETED);
+    assert_int_equal(mkv__counter_read(&mkv__service_figures(world.service)->denied), 17);
+    disconnect(&one);
+    disconnect(&two);
+    close_world();
+}
+
+/* The fake's clients are never on this host. */
+static void deleting_and_replacing_take_rights(void **state)
+{
+    (void)state;
+    static const int without[] = {MKV__ADMIN_NONE, MKV__ADMIN_LOOPBACK};
+    struct client c;
+    for (size_t i = 0; i < MKV_ARRAY_LEN(without); i++) {
+        open_world((struct setting){.seed = 1, .admin = without[i]});
+        connect_to(&c, NULL);
+        assert_int_equal(ask_one(&c, MKV_TYPE_SET, "ns", "k", 0), MKV_WIRE_STORED);
+        assert_int_equal(ask_one(&c, MKV_TYPE_SET, "ns", "k", MKV_REQ_REPLACE), MKV_WIRE_DENIED);
+        assert_int_equal(ask_one(&c, MKV_TYPE_DELETE, "ns", "k", 0), MKV_WIRE_DENIED);
+        assert_int_equal(ask_one(&c, MKV_TYPE_REPORT, "ns", "k", 0), MKV_WIRE_HIT);
+        assert_int_equal(ask_one(&c, MKV_TYPE_GET, "ns", "k", 0), MKV_WIRE_HIT);
+        disconnect(&c);
+        close_world();
+    }
+}
+
+/* ---- draining ----------------------------------------------------------------------------- */
+
+static void idle(void *arg)
+{
+    struct client *c = arg;
+    assert_true(c == NULL || c->replied); /* the answer has arrived, not only left */
+    world.idle++;
+}
+
+static void draining_lets_answers_arrive(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct client c, late;
+        struct batch b = {0}, set = {0};
+        static uint8_t value[60000], back[60000];
+        void *memory[] = {value}, *into[] = {back};
+        open_world((struct setting){.seed = seed, .chunk = 5000, .delay_ns = 20 * MS});
+        connect_to(&c, NULL);
+        memset(value, (int)seed, sizeof(value));
+        add(&b, "k", sizeof(value), value);
+        assert_int_equal(ask(&c, &b, MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+        send_batch(&c, &b, MKV_TYPE_GET, into, 8000);
+        while (in_flight() == 0) {
+            turn(MS / 10);
+        }
+        dial(&late, NULL); /* shakes hands while the others are told */
+        mkv__service_drain(world.service, idle, &c);
+        assert_int_equal(world.idle, 0);
+        for (int i = 0; i < 10000 && (world.idle == 0 || !late.opened); i++) {
+            turn(MS / 10);
+        }
+        assert_int_equal(world.idle, 1);
+        assert_int_equal(c.answers[0].status, MKV_WIRE_HIT);
+        assert_memory_equal(value, back, sizeof(value));
+        mkv__fake.conceal(c.conn, &c.exposure, true);
+        until(&c.goaway);
+        until(&late.goaway);
+        add(&set, "other", sizeof(value), value);
+        assert_int_equal(ask(&late, &set, MKV_TYPE_SET, memory), MKV_WIRE_LATE);
+        assert_int_equal(ask(&late, &b, MKV_TYPE_GET, into), MKV_WIRE_HIT);
+        assert_int_equal(world.idle, 1);
+        disconnect(&c);
+        disconnect(&late);
+        close_world();
+    }
+}
+
+static void draining_without_clients_ends_at_once(void **state)
+{
+    (void)state;
+    open_world((struct setting){.seed = 1});
+    mkv__service_drain(world.service, idle, NULL);
+    turn_for(3 * MS, MS);
+    assert_int_equal(world.idle, 1);
+    close_world();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_deadline_is_longer_than_the_servers),
+        cmocka_unit_test(a_slow_client_makes_nobody_else_late),
+        cmocka_unit_test(kept_moves_no_bytes),
+        cmocka_unit_test(withdrawn_is_whole_or_not_there),
+        cmocka_unit_test(full_when_all_is_leased),
+        cmocka_unit_test(a_key_is_good_for_its_namespaces),
+        cmocka_unit_test(deleting_and_replacing_take_rights),
+        cmocka_unit_test(draining_lets_answers_arrive),
+        cmocka_unit_test(draining_without_clients_ends_at_once),
+    };
+    mkv__store_thread_begin(NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    mkv__store_thread_end(NULL);
+    return failed;
+}
