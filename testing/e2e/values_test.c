@@ -169,7 +169,8 @@ static void pages_in_batches(void **state)
 static void messages_are_counted(void **state)
 {
     (void)state;
-    struct mkv_client *c = fleet_client(&fleet, 3, "placement_grace", "0", NULL);
+    struct mkv_client *c = fleet_client(&fleet, 3, "placement_grace", "0", "exists_timeout", "8s",
+                                        NULL);
     uint64_t before = fleet_stats(c).requests;
     pages_exist(c, "counted", 10000);
     assert_int_equal(fleet_stats(c).requests - before, 3);
