@@ -15,7 +15,9 @@
 
 #define WORKERS_MAX 64u
 #define DRAIN_NS    UINT64_C(5000000000)
-#define VERSION     "0.1.0"
+/* As long as the most patient client: who is busy is not hostile, and the silent ones are capped. */
+#define HANDSHAKE_NS UINT64_C(8000000000)
+#define VERSION      "0.1.0"
 
 struct member {
     struct mkv__server *server;
@@ -146,7 +148,7 @@ static int make_member(struct mkv__server *s, struct member *m)
         return r;
     }
     struct mkv__endpoint_options e = {.lanes = (uint8_t)mkv__config_count(s->config, MKV_OPT_LANES),
-                                      .connect_timeout_ns = 2000000000u,
+                                      .connect_timeout_ns = HANDSHAKE_NS,
                                       .idle_ping_ns = 30000000000u,
                                       .log = s->log};
     e.keys = mkv__config_keys(s->config, &e.n_keys);

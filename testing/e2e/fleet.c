@@ -255,6 +255,10 @@ unsigned pages_write(struct mkv_client *client, const char *tag, unsigned n, siz
     assert_int_equal(mkv_batch_submit(b), 0);
     mkv_batch_wait(b);
     unsigned there = mkv_batch_prefix(b);
+    if (there != n) {
+        print_message("%s-%u was not stored: status %d, error %d\n", tag, there,
+                      (int)mkv_batch_status(b, there), mkv_batch_error(b, there));
+    }
     mkv_batch_destroy(&b);
     free(memory);
     return there;
