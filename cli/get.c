@@ -169,5 +169,6 @@ close_client:
     mkv_client_close(&client);
 free_context:
     poptFreeContext(context);
+    free(to);
     return code;
 }

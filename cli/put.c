@@ -206,5 +206,6 @@ close_client:
     mkv_client_close(&client);
 free_context:
     poptFreeContext(context);
+    free(from);
     return code;
 }

@@ -202,9 +202,9 @@ enum mkv_batch_flags {
 
 /*
  * Called on a worker when the batch is done, before whoever waits for it wakes. It must not block.
- * It may submit other batches; destroy its own; or begin and submit its own again, which whoever
- * waits then waits for too. Until it returns no other thread may use the batch but to test, wait or
- * destroy. What would have to wait answers -EBUSY here: mkv_batch_wait, mkv_get, mkv_client_close.
+ * It may submit other batches; destroy its own; or, where no other thread tests it or waits for it,
+ * begin and submit its own again. Until it returns another thread may only test, wait or destroy.
+ * What would have to wait answers -EBUSY here: mkv_batch_wait, mkv_get and the like, mkv_client_close.
  */
 typedef void (*mkv_done_fn)(void *arg, struct mkv_batch *batch);
 
