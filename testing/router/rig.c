@@ -211,7 +211,9 @@ static void prepare_all(struct rig_job *job)
 static void serve(struct rig_server *s, struct mkv__conn *conn, const struct mkv__message *m)
 {
     struct rig_job *job = calloc(1, sizeof(*job));
-    assert_non_null(job);
+    if (job == NULL) {
+        abort();
+    }
     job->server = s;
     job->conn = conn;
     job->id = m->request_id;
@@ -225,7 +227,9 @@ static void serve(struct rig_server *s, struct mkv__conn *conn, const struct mkv
     job->pieces = calloc(n + 1u, sizeof(*job->pieces));
     job->fresh = calloc(n + 1u, sizeof(struct rig_value *));
     job->answers = calloc(n + 1u, sizeof(*job->answers));
-    assert_true(job->pieces != NULL && job->fresh != NULL && job->answers != NULL);
+    if (job->pieces == NULL || job->fresh == NULL || job->answers == NULL) {
+        abort();
+    }
     job->next = s->jobs;
     s->jobs = job;
     if (m->type == MKV_TYPE_REPORT) {
