@@ -44,6 +44,14 @@ poptContext cli_parse(int argc, const char **argv, const struct poptOption *tabl
 __attribute__((format(printf, 2, 3))) int cli_fail(int code, const char *format, ...);
 __attribute__((format(printf, 1, 2))) void cli_warn(const char *format, ...);
 
+/* What is no warning, on stderr too. */
+__attribute__((format(printf, 1, 2))) void cli_note(const char *format, ...);
+
+/* reload.c: between the two a SIGHUP reads the configuration file again, if there is one, and gives
+ * its list of servers to the client. */
+void reload_begin(struct mkv_client *client);
+void reload_end(void);
+
 /* Opens a client from the common options; more are added before them. NULL: *exit_out is set. */
 struct mkv_client *cli_open(int *exit_out);
 /* Exit code for an error of a key that got no answer. */

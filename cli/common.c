@@ -73,6 +73,16 @@ void cli_warn(const char *format, ...)
     say("warning", -1, text);
 }
 
+void cli_note(const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    say("note", -1, text);
+}
+
 poptContext cli_parse(int argc, const char **argv, const struct poptOption *table,
                       const char *arguments, int *exit_out)
 {

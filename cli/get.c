@@ -157,8 +157,13 @@ int cmd_get(int argc, const char **argv)
         code = cli_fail(EXIT_USAGE, "out of memory");
         goto close_client;
     }
-    code = to != NULL ? get_many(batch, args, n, to)
-                      : get_one(batch, args[0], n > 1 ? args[1] : "-");
+    if (to != NULL) {
+        reload_begin(client);
+        code = get_many(batch, args, n, to);
+        reload_end();
+    } else {
+        code = get_one(batch, args[0], n > 1 ? args[1] : "-");
+    }
     mkv_batch_destroy(&batch);
 close_client:
     mkv_client_close(&client);

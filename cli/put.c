@@ -194,7 +194,13 @@ int cmd_put(int argc, const char **argv)
         code = cli_fail(EXIT_USAGE, "out of memory");
         goto close_client;
     }
-    code = from != NULL ? put_directory(batch, from) : put_one(batch, key, path ? path : "-");
+    if (from != NULL) {
+        reload_begin(client);
+        code = put_directory(batch, from);
+        reload_end();
+    } else {
+        code = put_one(batch, key, path ? path : "-");
+    }
     mkv_batch_destroy(&batch);
 close_client:
     mkv_client_close(&client);

@@ -37,7 +37,7 @@ static void unmake(struct object *o)
 
 static bool good(const struct object *o)
 {
-    return o->a > 0 && o->b == -o->a;
+    return o != NULL && o->a > 0 && o->b == -o->a;
 }
 
 static void *read_bp(void *arg)

@@ -3,6 +3,7 @@
 #include "core/base.h"
 #include "core/checksum.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,7 @@ static void add_piece(struct rpc *rpc, uint64_t offset, void *addr, uint64_t len
     if (last != NULL && (uint8_t *)last->addr + last->len == addr) {
         last->len += len;
     } else if (len > 0) {
+        assert(rpc->pieces != NULL && rpc->n_pieces < rpc->pieces_cap);
         rpc->pieces[rpc->n_pieces++] = (struct mkv__piece){offset, addr, len};
     }
 }

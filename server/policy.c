@@ -1,5 +1,6 @@
 #include "server/policy.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -67,6 +68,7 @@ void mkv__policy_hit(struct mkv__policy *policy, struct mkv__object *const *obje
     }
     while (policy->protected_.bytes > policy->protected_max) {
         struct mkv__object *oldest = policy->protected_.oldest;
+        assert(oldest != NULL);
         take(policy, oldest);
         push(policy, oldest, MKV__PROBATION);
     }

@@ -2,11 +2,10 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define STEP ((size_t)16 << 20) /* how much a stop may have to wait for */
+/* How much a stop may have to wait for, and whoever maps memory: the kernel holds the lock of the
+ * address space that long. For the same reason the thread's priority is an ordinary one. */
+#define STEP ((size_t)2 << 20)
 #define PAGE 4096u
 
 #ifndef MADV_POPULATE_WRITE /* Linux 5.14 */
@@ -36,7 +35,6 @@ static bool populate(uint8_t *from, size_t len)
 static void *run(void *arg)
 {
     struct mkv__prefault *p = arg;
-    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
     for (size_t at = 0; at < p->len && !__atomic_load_n(&p->stopping, __ATOMIC_RELAXED);) {
         size_t n = p->len - at < STEP ? p->len - at : STEP;
         if (!populate(p->base + at, n)) {

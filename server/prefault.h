@@ -1,7 +1,7 @@
 /*
  * Takes memory from the kernel before values need it: a page that is touched for the first time costs
- * the worker that receives into it up to ten times the copy. One thread, at the lowest priority, from
- * the beginning of the memory on, which is what an empty arena gives out first.
+ * the worker that receives into it up to ten times the copy. One thread, from the beginning of the
+ * memory on, which is what an empty arena gives out first.
  *
  * Beside each other: the thread | anybody who uses the memory; done | all. Others: one owner.
  */

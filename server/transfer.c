@@ -3,6 +3,7 @@
 #include "core/checksum.h"
 #include "core/codec/header.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,8 +269,10 @@ void mkv__transfer_answer(struct mkv__transfer *t)
 
 void mkv__session_writable(struct mkv__session *session)
 {
-    while (session->waiting != NULL && send_answer(session->waiting) != -EAGAIN) {
-        mkv__transfer_destroy(session->waiting);
+    struct mkv__transfer *t;
+    while ((t = session->waiting) != NULL && send_answer(t) != -EAGAIN) {
+        mkv__transfer_destroy(t);
+        assert(session->waiting != t);
     }
 }
 

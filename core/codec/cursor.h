@@ -57,7 +57,7 @@ static inline void mkv__put_le(struct mkv__cursor *c, uint64_t v, size_t bytes)
 static inline void mkv__put_bytes(struct mkv__cursor *c, const void *data, size_t len)
 {
     uint8_t *p = mkv__take(c, len);
-    if (p != NULL && len > 0) {
+    if (p != NULL && data != NULL) {
         memcpy(p, data, len);
     }
 }

@@ -43,6 +43,14 @@ build_wheel() {
         "$MKV_VENV/bin/python"
 }
 
+# Not of a release: it lies in the tree, and //pyext:sources_test compares.
+build_sources() {
+    # shellcheck disable=SC2046
+    bz build --config=release $(bz_options) //pyext:sources
+    place pyext/made_sources.txt pyext/sources.txt 644
+    git diff --stat -- pyext/sources.txt
+}
+
 build_all() {
     build_command
     build_library

@@ -91,7 +91,12 @@ static void edges_of_values(void **state)
     struct mkv_client *c = fleet_client(&fleet, 2, "set_timeout", "8s", "get_timeout", "8s", NULL);
     size_t most = MKV_VALUE_MAX;
     unsigned char *value = malloc(most + 1), *out = calloc(1, most + 1);
-    assert_true(value != NULL && out != NULL);
+    if (value == NULL || out == NULL) {
+        free(value);
+        free(out);
+        fail_msg("no memory");
+        return;
+    }
     pages_fill("edge", 1, value, most + 1);
     assert_int_equal(mkv_set(c, "empty", 5, NULL, 0), 1);
     assert_int_equal(mkv_exists(c, "empty", 5), 1);
@@ -164,7 +169,8 @@ static void pages_in_batches(void **state)
 static void messages_are_counted(void **state)
 {
     (void)state;
-    struct mkv_client *c = fleet_client(&fleet, 3, "placement_grace", "0", NULL);
+    struct mkv_client *c = fleet_client(&fleet, 3, "placement_grace", "0", "exists_timeout", "8s",
+                                        NULL);
     uint64_t before = fleet_stats(c).requests;
     pages_exist(c, "counted", 10000);
     assert_int_equal(fleet_stats(c).requests - before, 3);

@@ -64,7 +64,9 @@ def backend_of(rs):
 
     def make(servers, extra=None, **fields):
         where = ",".join(s.address for s in servers)
-        config = storage_config(extra_config={"servers": where, **(extra or {})}, **fields)
+        config = storage_config(
+            extra_config={"servers": where, **lives.PATIENT, **(extra or {})}, **fields
+        )
         made.append(MemKVHiCacheStorage(config, {}))
         return made[-1]
 

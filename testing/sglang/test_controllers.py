@@ -62,6 +62,8 @@ def controller(rs, shared_servers, monkeypatch, request):
     """controller(device, host, extra): with the three keys of the documentation; ends by itself."""
     monkeypatch.setenv("MEMKV_SERVERS", ",".join(s.address for s in shared_servers))
     monkeypatch.setenv("MEMKV_NAMESPACE", request.node.name[:100])
+    for name, value in lives.PATIENT_ENV.items():
+        monkeypatch.setenv(name, value)
     made = []
 
     def make(device, host, extra=None, **kwargs):

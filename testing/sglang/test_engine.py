@@ -25,7 +25,7 @@ def engine():
     begun = []
 
     def begin(*args, **kwargs):
-        begun.append(lives.Engine(*args, **kwargs))
+        begun.append(lives.Engine(*args, env=lives.PATIENT_ENV, **kwargs))
         return begun[-1]
 
     yield begin

@@ -4,7 +4,7 @@ load(":local_python.bzl", "local_python")
 load(":pkg_config.bzl", "pkg_config_library")
 
 # name of the repository and of its cc_library: (pkg-config packages, Debian package)
-_LIBRARIES = {
+LIBRARIES = {
     "cmocka": (["cmocka"], "libcmocka-dev"),
     "jansson": (["jansson"], "libjansson-dev"),
     "libcrypto": (["libcrypto"], "libssl-dev"),
@@ -22,7 +22,7 @@ def system_repositories(skip = []):
     Args:
       skip: names that are declared already
     """
-    for name, (packages, apt) in _LIBRARIES.items():
+    for name, (packages, apt) in LIBRARIES.items():
         if name not in skip:
             pkg_config_library(
                 name = name,
