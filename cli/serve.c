@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 extern char **environ;
 
@@ -44,6 +45,16 @@ static void wait_for_end(const sigset_t *signals)
     sigprocmask(SIG_UNBLOCK, &hasty, NULL);
 }
 
+/* Each session takes some; what is usual (1024) is soon used up. */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static int serve(const struct mkv__config *config)
 {
     struct mkv__log log;
@@ -56,6 +67,7 @@ static int serve(const struct mkv__config *config)
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    allow_descriptors();
     mkv__log_init(&log,
                   common.verbose ? MKV__LOG_DEBUG : mkv__config_choice(config, MKV_OPT_LOG_LEVEL),
                   NULL, NULL);

@@ -144,6 +144,52 @@ static void churn_of_sizes(void **state)
     free(live);
 }
 
+/* Full, and values of random sizes come and go for long: how full is it when one finds no room? */
+static double fullness(uint64_t least, uint64_t most)
+{
+    struct mkv__arena *arena = NULL;
+    struct live *live = calloc(8 * LIVE, sizeof(*live));
+    uint64_t seed = 0x9e3779b97f4a7c15u, bytes = 0;
+    double worst = 1;
+    int n = 0;
+    assert_non_null(live);
+    assert_int_equal(mkv__arena_create(64 * MIB, &arena), 0);
+    for (int step = 0; step < 60000; step++) {
+        struct live *v = &live[n];
+        uint64_t size = least + next_random(&seed) % (most - least);
+        v->n = n < 8 * LIVE ? mkv__arena_alloc(arena, size, v->extents, MKV_EXTENTS_MAX) : -1;
+        if (v->n > 0) {
+            v->size = size;
+            bytes += size;
+            n++;
+            continue;
+        }
+        double full = (double)bytes / (double)mkv__arena_total(arena);
+        worst = full < worst ? full : worst;
+        int gone = (int)(next_random(&seed) % (uint64_t)n);
+        bytes -= live[gone].size;
+        mkv__arena_free(arena, live[gone].extents, (uint32_t)live[gone].n);
+        live[gone] = live[--n];
+    }
+    while (n-- > 0) {
+        mkv__arena_free(arena, live[n].extents, (uint32_t)live[n].n);
+    }
+    assert_int_equal(mkv__arena_free_pages(arena), mkv__arena_total(arena));
+    mkv__arena_destroy(&arena);
+    free(live);
+    return 100 * worst;
+}
+
+static void random_sizes_fill_it(void **state)
+{
+    (void)state;
+    double small = fullness(4 * KIB, 64 * KIB), large = fullness(64 * KIB, 4 * MIB),
+           mixed = fullness(4 * KIB, MIB);
+    printf("full at the worst: %.1f %% (4K-64K), %.1f %% (64K-4M), %.1f %% (4K-1M)\n", small, large,
+           mixed);
+    assert_true(small >= 85 && large >= 90 && mixed >= 90);
+}
+
 static void fragmented_memory_gives_several_extents(void **state)
 {
     (void)state;
@@ -189,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waste_is_bounded),
         cmocka_unit_test(churn_of_sizes),
+        cmocka_unit_test(random_sizes_fill_it),
         cmocka_unit_test(fragmented_memory_gives_several_extents),
         cmocka_unit_test(zero_bytes_and_bad_sizes),
     };

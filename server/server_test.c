@@ -13,12 +13,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#define KEYS_MAX 16
+#define KEYS_MAX MKV_KEYS_MAX
 #define PATIENCE UINT64_C(10000000000) /* ns until a test gives up */
 
 static void quiet(void *arg, int level, const char *line, size_t len)
@@ -38,12 +39,14 @@ struct fixture {
     char why[500];
 };
 
+static const char *workers = "2";
+
 static int load(struct fixture *f, const char *listen, const char *admin)
 {
     const struct mkv__config_arg args[] = {
         {"listen", listen, NULL},
         {"memory", "32M", NULL},
-        {"workers", "2", NULL},
+        {"workers", workers, NULL},
         {"admin", admin, NULL},
     };
     memset(f, 0, sizeof(*f));
@@ -407,6 +410,116 @@ static void malformed_messages_cost_their_own_session(void **state)
     stop(&f);
 }
 
+static struct mkv__wire_key *many_keys(char text[][8], uint32_t n)
+{
+    struct mkv__wire_key *keys = calloc(n, sizeof(*keys));
+    assert_non_null(keys);
+    for (uint32_t i = 0; i < n; i++) {
+        keys[i] = (struct mkv__wire_key){.key = (uint8_t *)text[i],
+                                         .key_len = (uint8_t)snprintf(text[i], 8, "%u", i),
+                                         .position = i};
+    }
+    return keys;
+}
+
+/* At the limits it is served, above them it costs the session, and nobody else's. */
+static void limits_of_messages(void **state)
+{
+    (void)state;
+    static char text[KEYS_MAX + 1][8];
+    struct fixture f;
+    struct client *good = calloc(1, sizeof(*good)), *bad = calloc(1, sizeof(*bad));
+    struct mkv__wire_key *keys = many_keys(text, KEYS_MAX + 1);
+    uint8_t long_key[256], body[400];
+    struct mkv__wire_key one = {.key = long_key, .key_len = 255};
+    memset(long_key, 'k', sizeof(long_key));
+    start(&f, "all");
+    connect_to(good, &f);
+    struct mkv__request most = make(MKV_TYPE_EXISTS, keys, KEYS_MAX);
+    request(good, &most);
+    assert_int_equal(good->answers[KEYS_MAX - 1].status, MKV_WIRE_MISS);
+    struct mkv__request more = make(MKV_TYPE_EXISTS, keys, KEYS_MAX + 1);
+    connect_to(bad, &f);
+    send_request(bad, &more);
+    turn_until(bad, &bad->closed);
+    disconnect(bad);
+    /* Keys of 255 bytes are keys. One byte more, or none at all, cannot be one. */
+    struct mkv__request whole = make(MKV_TYPE_EXISTS, &one, 1);
+    request(good, &whole);
+    assert_int_equal(good->answers[0].status, MKV_WIRE_MISS);
+    for (int round = 0; round < 2; round++) {
+        one.key_len = round == 0 ? 255 : 1;
+        int64_t len = mkv__request_encode(&whole, body, sizeof(body));
+        /* flags, namespace, count, parent, depth; then the common prefix, which is all of the key,
+         * an empty suffix, the form, and the middle's length */
+        size_t prefix = 4 + 1 + 2 + 4 + 8 + 4, middle = prefix + 1 + one.key_len + 1 + 1;
+        assert_int_equal(body[prefix], one.key_len);
+        assert_int_equal(body[middle], 0);
+        if (round == 0) {
+            memmove(body + middle + 2, body + middle + 1, (size_t)len - middle - 1);
+            body[middle] = 1;
+            body[middle + 1] = 'k';
+            len++;
+        } else {
+            memmove(body + prefix + 1, body + prefix + 2, (size_t)len - prefix - 2);
+            body[prefix] = 0;
+            len--;
+        }
+        connect_to(bad, &f);
+        send_raw(bad, MKV_TYPE_EXISTS, body, (uint32_t)len);
+        turn_until(bad, &bad->closed);
+        disconnect(bad);
+    }
+    assert_int_equal(figure(good, "malformed"), 3);
+    disconnect(good);
+    stop(&f);
+    free(keys);
+    free(good);
+    free(bad);
+}
+
+/* Sessions are spread over the workers, and all lanes of one meet on one. */
+static void several_workers(void **state)
+{
+    (void)state;
+    enum { CLIENTS = 24 };
+    struct fixture f;
+    struct client *clients = calloc(CLIENTS, sizeof(*clients));
+    uint8_t value[70000], back[70000];
+    workers = "4";
+    start(&f, "all");
+    workers = "2";
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        connect_to(&clients[i], &f);
+    }
+    assert_int_equal(figure(&clients[0], "workers"), 4);
+    /* A client knows of its session before the server's worker does. */
+    for (uint64_t until = mkv__clock_ns() + PATIENCE;
+         figure(&clients[0], "connections") < CLIENTS;) {
+        assert_true(mkv__clock_ns() < until);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++) { /* what one stores, the next one reads */
+        uint8_t name = (uint8_t)i;
+        struct mkv__wire_key key = {
+            .key = &name, .key_len = 1, .length = sizeof(value), .raw_length = sizeof(value)};
+        struct mkv__request set = make(MKV_TYPE_SET, &key, 1), get = make(MKV_TYPE_GET, &key, 1);
+        struct client *a = &clients[i], *b = &clients[(i + 1) % CLIENTS];
+        memset(value, (int)i + 1, sizeof(value));
+        key.checksum = checksum(&key, value);
+        request_exposed(a, &set, value, sizeof(value));
+        assert_int_equal(a->answers[0].status, MKV_WIRE_STORED);
+        request_exposed(b, &get, back, sizeof(back));
+        assert_int_equal(b->answers[0].status, MKV_WIRE_HIT);
+        assert_memory_equal(value, back, sizeof(value));
+    }
+    assert_int_equal(figure(&clients[0], "objects"), CLIENTS);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        disconnect(&clients[i]);
+    }
+    stop(&f);
+    free(clients);
+}
+
 /* A client that announces a value and dies, or withdraws it, leaves nothing behind. */
 static void what_dies_half_way_is_dropped(void **state)
 {
@@ -530,6 +643,8 @@ int main(void)
         cmocka_unit_test(values_of_all_sizes_come_back),
         cmocka_unit_test(damaged_bytes_are_not_stored),
         cmocka_unit_test(malformed_messages_cost_their_own_session),
+        cmocka_unit_test(limits_of_messages),
+        cmocka_unit_test(several_workers),
         cmocka_unit_test(what_dies_half_way_is_dropped),
         cmocka_unit_test(more_than_the_memory_evicts),
         cmocka_unit_test(stopping_says_goaway_and_closes),

@@ -429,6 +429,33 @@ static void withdrawn_is_whole_or_not_there(void **state)
     assert_true(there > 100 && gone > 100);
 }
 
+/* The largest value that is taken, one byte more, and none. */
+static void limits_of_values(void **state)
+{
+    (void)state;
+    struct client c;
+    struct batch b = {0}, get = {0};
+    uint8_t *value = calloc(1, 64 * MIB + 1);
+    void *memory[] = {value, value, value};
+    open_world((struct setting){.seed = 1, .memory = 256 * MIB, .chunk = 1 << 22});
+    connect_to(&c, NULL);
+    memset(value, 7, 64 * MIB + 1);
+    add(&b, "most", 64 * MIB, value);
+    add(&b, "none", 0, value);
+    assert_int_equal(ask(&c, &b, MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+    assert_int_equal(c.answers[1].status, MKV_WIRE_STORED);
+    memset(value, 0, 64 * MIB);
+    assert_int_equal(ask(&c, &b, MKV_TYPE_GET, memory), MKV_WIRE_HIT);
+    assert_int_equal(c.answers[1].status, MKV_WIRE_HIT);
+    assert_int_equal(value[0] + value[64 * MIB - 1] + value[64 * MIB], 21);
+    add(&get, "more", 64 * MIB + 1, value);
+    assert_int_equal(ask(&c, &get, MKV_TYPE_SET, NULL), MKV_WIRE_ERROR); /* nothing is pulled */
+    assert_int_equal(ask(&c, &get, MKV_TYPE_GET, NULL), MKV_WIRE_MISS);
+    disconnect(&c);
+    close_world();
+    free(value);
+}
+
 /* Everything is leased: FULL, and nobody is hurt; leases end, and there is room again. */
 static void full_when_all_is_leased(void **state)
 {
@@ -589,6 +616,7 @@ int main(void)
         cmocka_unit_test(a_slow_client_makes_nobody_else_late),
         cmocka_unit_test(kept_moves_no_bytes),
         cmocka_unit_test(withdrawn_is_whole_or_not_there),
+        cmocka_unit_test(limits_of_values),
         cmocka_unit_test(full_when_all_is_leased),
         cmocka_unit_test(a_key_is_good_for_its_namespaces),
         cmocka_unit_test(deleting_and_replacing_take_rights),

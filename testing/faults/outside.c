@@ -74,6 +74,17 @@ void outside_until(const struct fleet *fleet, const char *name, long value)
     }
 }
 
+void outside_until_descriptors(const struct fleet *fleet, int most)
+{
+    double end = fleet_now() + PATIENCE_S;
+    for (int is; (is = outside_descriptors(fleet->servers[0].pid)) > most;) {
+        if (fleet_now() > end) {
+            fail_msg("%d descriptors are open and not %d", is, most);
+        }
+        usleep(1000);
+    }
+}
+
 int outside_connect(const struct fleet *fleet)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -187,7 +187,7 @@ static void silence_is_not_waited_for(void **state)
     }
     beside_goes_on();
     outside_until(&fleet, "connections", 2);
-    assert_true(outside_descriptors(fleet.servers[0].pid) <= before + 3); /* the question's own */
+    outside_until_descriptors(&fleet, before);
     assert_true(outside_log_lines() > lines && outside_log_lines() < lines + 20);
     beside_stop();
     fleet_stop(&fleet);

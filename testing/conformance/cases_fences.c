@@ -1,0 +1,232 @@
+#include "testing/conformance/cases.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Fences ---------------------------------------------------------------------------------------- */
+
+static void abort_theirs(struct end *end, uint64_t id)
+{
+    struct memory *m = &end->rig->theirs;
+
+    assert_true(id == m->bulk.request_id);
+    if (m->done == 0) {
+        end->rig->t->abort(end->conn, &m->bulk);
+    }
+}
+
+void conceal_during_get(void **state)
+{
+    struct rig rig;
+    uint8_t *copy;
+
+    (void)state;
+    case_begin(&rig, true, 50, 3, 30 * MIB);
+    rig.mine.on_landed = case_conceal_now;
+    rig.server.on_cancelled = abort_theirs;
+    assert_true(rig_until(&rig, &rig.mine.concealed, 1));
+    copy = malloc(rig.mine.size);
+    memcpy(copy, rig.mine.base, rig.mine.size);
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    rig_turns(&rig, 100);
+    assert_memory_equal(copy, rig.mine.base, rig.mine.size);
+    assert_true(memory_canaries(&rig.mine));
+    free(copy);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+static void conceal_mine(struct memory *theirs)
+{
+    struct memory *mine = &theirs->rig->mine;
+
+    theirs->on_landed = NULL;
+    theirs->rig->t->conceal(mine->end->conn, &mine->exposure, false);
+    /* the caller's again: what it puts there now must not travel */
+    memset(mine->base, 0xee, mine->size);
+}
+
+void conceal_during_set(void **state)
+{
+    struct rig rig;
+    uint64_t real = 0;
+
+    (void)state;
+    case_begin(&rig, false, 50, 1, 30 * MIB);
+    rig.theirs.on_landed = conceal_mine;
+    assert_true(rig_until(&rig, &rig.mine.concealed, 1));
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    assert_int_equal(rig.theirs.status, -ECANCELED);
+    for (uint64_t i = 0; i < rig.theirs.len; i++) {
+        uint8_t byte = ((uint8_t *)rig.theirs.pieces[0].addr)[i];
+
+        assert_true(byte == 0 || byte == memory_byte(i, 77));
+        real += byte != 0;
+    }
+    assert_true(real > 0 && real < rig.theirs.len);
+    assert_int_equal(rig.server.cancelled, 1);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+static void abort_now(struct memory *m)
+{
+    struct memory *theirs = &m->rig->theirs;
+
+    m->on_landed = NULL;
+    m->rig->t->abort(theirs->end->conn, &theirs->bulk);
+}
+
+static void aborted(bool get)
+{
+    struct rig rig;
+
+    case_begin(&rig, get, 4, 4, 30 * MIB);
+    (get ? &rig.mine : &rig.theirs)->on_landed = abort_now;
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    assert_int_equal(rig.theirs.status, -ECANCELED);
+    memset(rig.theirs.base, 0xee, rig.theirs.size);
+    rig_turns(&rig, 100);
+    assert_int_equal(rig.theirs.done, 1);
+    for (uint32_t i = 0; get && i < rig.mine.n; i++) {
+        const struct mkv__piece *p = &rig.mine.pieces[i];
+
+        for (uint64_t j = 0; j < p->len; j++) {
+            uint8_t byte = ((uint8_t *)p->addr)[j];
+
+            assert_true(byte == 0 || byte == memory_byte(p->offset + j, 77));
+        }
+    }
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+void aborts(void **state)
+{
+    (void)state;
+    aborted(true);
+    aborted(false);
+}
+
+static void abort_if_begun(struct end *end, uint64_t id)
+{
+    struct memory *m = &end->rig->theirs;
+
+    if (m->bulk.request_id == id && m->done == 0) {
+        end->rig->t->abort(end->conn, &m->bulk);
+    }
+}
+
+static bool only_real_or_zero(const struct memory *m)
+{
+    for (uint32_t i = 0; i < m->n; i++) {
+        const struct mkv__piece *p = &m->pieces[i];
+
+        for (uint64_t j = 0; j < p->len; j++) {
+            uint8_t byte = ((uint8_t *)p->addr)[j];
+
+            if (byte != 0 && byte != memory_byte(p->offset + j, 77)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Withdrawn after any number of turns: before the request has left, before it is known, before,
+ * while and after bytes move, before and after the reply. */
+static void concealed_after(bool get, int turns)
+{
+    struct rig rig;
+    uint8_t *copy;
+
+    case_begin(&rig, get, 5, 3, MIB);
+    rig.server.on_cancelled = abort_if_begun;
+    rig_turns(&rig, turns);
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, false);
+    assert_int_equal(rig.mine.concealed, 1);
+    if (!get) {
+        memset(rig.mine.base, 0xee, rig.mine.size); /* what is put there now must not travel */
+    }
+    copy = malloc(rig.mine.size);
+    memcpy(copy, rig.mine.base, rig.mine.size);
+    assert_true(rig_until(&rig, &rig.server.cancelled, 1));
+    assert_true(rig.server.cancelled_id == ID(3, 5));
+    if (rig.server.messages > 0) {
+        assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    }
+    rig_turns(&rig, 50);
+    assert_memory_equal(copy, rig.mine.base, rig.mine.size);
+    assert_int_equal(rig.mine.concealed, 1);
+    assert_true(only_real_or_zero(&rig.theirs) && memory_canaries(&rig.theirs));
+    free(copy);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+static void aborted_after(bool get, int turns)
+{
+    struct rig rig;
+    int done;
+
+    case_begin(&rig, get, 3, 5, MIB);
+    rig.theirs.on_done = NULL;
+    assert_true(rig_until(&rig, &rig.server.messages, 1));
+    rig_turns(&rig, turns);
+    done = rig.theirs.done;
+    rig.t->abort(rig.server.conn, &rig.theirs.bulk);
+    assert_int_equal(rig.theirs.done, 1);
+    assert_true(done ? rig.theirs.status == 0 : rig.theirs.status == -ECANCELED);
+    memset(rig.theirs.base, 0xee, rig.theirs.size);
+    rig_turns(&rig, 50);
+    assert_int_equal(rig.theirs.done, 1);
+    assert_true(!get || only_real_or_zero(&rig.mine));
+    for (size_t i = 0; i < rig.theirs.size && !get; i++) {
+        assert_int_equal(rig.theirs.base[i], 0xee);
+    }
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+static void died_after(bool get, bool client, int turns)
+{
+    struct rig rig;
+
+    case_begin(&rig, get, 3, 5, MIB);
+    rig.theirs.on_done = NULL;
+    rig_turns(&rig, turns);
+    rig.t->close(client ? rig.client.conn : rig.server.conn);
+    assert_true(rig_until(&rig, &rig.client.closed, 1));
+    assert_true(rig_until(&rig, &rig.server.closed, 1));
+    assert_int_equal(rig.mine.concealed, 1);
+    memset(rig.mine.base, 0xee, rig.mine.size);
+    rig_turns(&rig, 20);
+    for (size_t i = 0; i < rig.mine.size; i++) {
+        assert_int_equal(rig.mine.base[i], 0xee);
+    }
+    assert_true(only_real_or_zero(&rig.theirs) && memory_canaries(&rig.theirs));
+    rig_fini(&rig);
+}
+
+void fences_at_every_turn(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 24; turns += turns < 8 ? 1 : 3) {
+        for (int get = 0; get < 2; get++) {
+            concealed_after(get, turns);
+            aborted_after(get, turns);
+            died_after(get, true, turns);
+            died_after(get, false, turns);
+        }
+    }
+}
