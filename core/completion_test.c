@@ -84,6 +84,27 @@ static void test_wakes_a_spinner(void **state)
     waits_for_another_thread(true);
 }
 
+static void *spin_and_wait(void *arg)
+{
+    mkv__completion_wait(arg, true);
+    return NULL;
+}
+
+/* Who spins goes to sleep when it takes longer; else this test does not end. */
+static void test_spins_only_briefly(void **state)
+{
+    (void)state;
+    struct mkv__completion c;
+    pthread_t thread;
+    mkv__completion_init(&c, 1);
+    assert_int_equal(pthread_create(&thread, NULL, spin_and_wait, &c), 0);
+    while (__atomic_load_n(&c.word, __ATOMIC_RELAXED) >> 31 == 0) { /* "somebody sleeps" */
+        sched_yield();
+    }
+    assert_true(mkv__completion_done(&c));
+    pthread_join(thread, NULL);
+}
+
 static void *wait_for(void *arg)
 {
     mkv__completion_wait(arg, false);
@@ -110,9 +131,8 @@ static void test_wakes_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts_down),
-        cmocka_unit_test(test_wakes_a_sleeper),
-        cmocka_unit_test(test_wakes_a_spinner),
+        cmocka_unit_test(test_counts_down),     cmocka_unit_test(test_wakes_a_sleeper),
+        cmocka_unit_test(test_wakes_a_spinner), cmocka_unit_test(test_spins_only_briefly),
         cmocka_unit_test(test_wakes_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,6 +89,25 @@ static void test_claims(void **state)
     assert_true(mkv__claims_open("/dev/null/x") < 0);
 }
 
+/* Descriptor 0 is as good as any, in a process that has closed its standard input. */
+static void test_claims_of_descriptor_zero(void **state)
+{
+    (void)state;
+    struct mkv__pin pin;
+    struct mkv__pin_options options = options_of(NULL);
+    int kept = dup(0);
+    close(0);
+    mkv__pin_take(&pin, &options);
+    assert_int_equal(pin.claims, 0);
+    assert_int_equal(pin.cpu, first);
+    mkv__pin_drop(&pin);
+    assert_int_equal(pin.claims, -1);
+    if (kept >= 0) {
+        dup2(kept, 0);
+        close(kept);
+    }
+}
+
 static void test_one_cpu_for_two(void **state)
 {
     (void)state;
@@ -293,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_lists, set_up),
         cmocka_unit_test_setup(test_claims, set_up),
+        cmocka_unit_test_setup(test_claims_of_descriptor_zero, set_up),
         cmocka_unit_test_setup(test_one_cpu_for_two, set_up),
         cmocka_unit_test_setup(test_spin_only_with_a_cpu_to_spare, set_up),
         cmocka_unit_test_setup(test_a_list_overrides, set_up),

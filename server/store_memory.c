@@ -222,7 +222,9 @@ void mkv__store_janitor_stop(struct mkv__store *store)
     store->janitor_stop = true;
     pthread_cond_signal(&store->work);
     pthread_mutex_unlock(&store->lock);
+    urcu_qsbr_thread_offline(); /* it may be waiting for a grace period, and so for us */
     pthread_join(store->janitor, NULL);
+    urcu_qsbr_thread_online();
     pthread_cond_destroy(&store->work);
     store->janitor_runs = false;
 }

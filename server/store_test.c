@@ -1,9 +1,10 @@
-#include "server/store.h"
+#include "server/store_internal.h"
 
 #include "core/checksum.h"
 #include "core/codec/header.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -464,6 +465,24 @@ static void two_threads_and_the_janitor(void **state)
     mkv__store_destroy(&store);
 }
 
+/* The janitor waits for a grace period, which the thread that ends it holds up. */
+static void it_ends_while_records_die(void **state)
+{
+    (void)state;
+    struct mkv__store *store = NULL;
+    const struct mkv__store_options options = {.memory = MIB, .max_value = MIB, .janitor = true};
+    assert_int_equal(mkv__store_create(&options, &store), 0);
+    assert_int_equal(set(store, 1, 100, 1, 0, 0, 1), MKV_WIRE_STORED);
+    assert_int_equal(delete_(store, 1), MKV_WIRE_DELETED);
+    for (bool taken = false; !taken;) {
+        pthread_mutex_lock(&store->lock);
+        taken = store->retired == NULL;
+        pthread_mutex_unlock(&store->lock);
+        sched_yield();
+    }
+    mkv__store_destroy(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_report_drops_what_is_poisoned),
         cmocka_unit_test(never_other_bytes_than_those_stored),
         cmocka_unit_test(two_threads_and_the_janitor),
+        cmocka_unit_test(it_ends_while_records_die),
     };
     mkv__store_thread_begin(NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

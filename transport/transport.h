@@ -153,7 +153,7 @@ struct mkv__transport {
     void (*conceal)(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);
 
     int (*write)(struct mkv__conn *conn, struct mkv__bulk *bulk);
-    int (*read)(struct mkv__conn *conn, struct mkv__bulk *bulk);
+    int (*read)(struct mkv__conn *conn, struct mkv__bulk *bulk);   /* one per request at a time */
     void (*abort)(struct mkv__conn *conn, struct mkv__bulk *bulk); /* done(-ECANCELED) follows */
 
     /* Memory that exposures and bulks will lie in; tcp needs none and answers 0. */

@@ -7,7 +7,7 @@ enum { FORM_PLAIN, FORM_HEX };
 
 static size_t common_prefix(const struct mkv__wire_key *keys, uint32_t n)
 {
-    size_t len = n > 0 ? keys[0].key_len : 0;
+    size_t len = keys[0].key_len;
     for (uint32_t i = 1; i < n; i++) {
         size_t j = 0;
         while (j < len && j < keys[i].key_len && keys[i].key[j] == keys[0].key[j]) {
@@ -20,7 +20,7 @@ static size_t common_prefix(const struct mkv__wire_key *keys, uint32_t n)
 
 static size_t common_suffix(const struct mkv__wire_key *keys, uint32_t n, size_t prefix)
 {
-    size_t len = n > 0 ? keys[0].key_len - prefix : 0;
+    size_t len = keys[0].key_len - prefix;
     for (uint32_t i = 1; i < n; i++) {
         size_t j = 0, room = keys[i].key_len - prefix;
         while (j < len && j < room &&
@@ -50,7 +50,7 @@ static bool is_hex(const uint8_t *p)
 /* All keys are prefix, 64 hex digits, suffix, with the longest prefix and suffix outside of them? */
 static bool all_hex(const struct mkv__wire_key *keys, uint32_t n, size_t *prefix, size_t *suffix)
 {
-    if (n == 0 || keys[0].key_len < HEX_DIGITS) {
+    if (keys[0].key_len < HEX_DIGITS) {
         return false;
     }
     /* Digits of random keys often agree at the ends: look for the place that keeps 64 of them. */
@@ -91,15 +91,19 @@ static void put_hex(struct mkv__cursor *c, const uint8_t *p)
 
 void mkv__keys_encode(struct mkv__cursor *c, const struct mkv__wire_key *keys, uint32_t n)
 {
+    if (n == 0) {
+        mkv__put_le(c, 0, 3); /* no prefix, no suffix, plain */
+        return;
+    }
     size_t prefix = common_prefix(keys, n), suffix = common_suffix(keys, n, 0);
     bool hex = all_hex(keys, n, &prefix, &suffix);
     if (!hex) {
         suffix = common_suffix(keys, n, prefix);
     }
     mkv__put_le(c, prefix, 1);
-    mkv__put_bytes(c, n > 0 ? keys[0].key : NULL, prefix);
+    mkv__put_bytes(c, keys[0].key, prefix);
     mkv__put_le(c, suffix, 1);
-    mkv__put_bytes(c, n > 0 ? keys[0].key + keys[0].key_len - suffix : NULL, suffix);
+    mkv__put_bytes(c, keys[0].key + keys[0].key_len - suffix, suffix);
     mkv__put_le(c, hex ? FORM_HEX : FORM_PLAIN, 1);
     for (uint32_t i = 0; i < n; i++) {
         size_t middle = keys[i].key_len - prefix - suffix;

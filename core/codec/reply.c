@@ -50,7 +50,7 @@ static bool fits_bitmap(const struct mkv__reply *r, unsigned *parts_out, uint32_
     }
     *parts_out = parts;
     *lease_out = lease;
-    return r->type == MKV_TYPE_REPLY_TO(MKV_TYPE_EXISTS);
+    return r->n > 0 && r->type == MKV_TYPE_REPLY_TO(MKV_TYPE_EXISTS);
 }
 
 size_t mkv__reply_bound(uint8_t type, uint32_t n)

@@ -53,6 +53,10 @@ static size_t round_trip(uint8_t type, struct mkv__answer *answers, uint32_t n)
         }
     }
     assert_int_equal(mkv__reply_encode(&r, body, (size_t)len), len);
+    uint8_t *tight = malloc((size_t)len); /* not a byte over the end: for the sanitizer */
+    assert_int_equal(mkv__reply_encode(&r, tight, (size_t)len), len);
+    assert_memory_equal(tight, body, (size_t)len);
+    free(tight);
     memset(back, 0x55, sizeof(back));
     assert_int_equal(decodes(type, body, (size_t)len, back, n), n);
     for (uint32_t i = 0; i < n; i++) {
@@ -133,19 +137,19 @@ static void test_numbers_of_the_page(void **state)
 static void test_records(void **state)
 {
     (void)state;
-    for (uint8_t type = GET; type <= MKV_TYPE_REPLY_TO(MKV_TYPE_REPORT); type++) {
+    for (unsigned type = GET; type <= MKV_TYPE_REPLY_TO(MKV_TYPE_REPORT); type++) {
         struct mkv__answer answers[2 * MKV_WIRE_ERROR];
-        for (uint8_t i = 0; i < MKV_WIRE_ERROR; i++) {
-            answers[2 * i] = (struct mkv__answer){.status = i + 1};
-            answers[2 * i + 1] = (struct mkv__answer){.status = i + 1,
+        for (unsigned i = 0; i < MKV_WIRE_ERROR; i++) {
+            answers[2 * i] = (struct mkv__answer){.status = (uint8_t)(i + 1)};
+            answers[2 * i + 1] = (struct mkv__answer){.status = (uint8_t)(i + 1),
                                                       .flags = UINT8_MAX,
                                                       .generation = UINT32_MAX,
                                                       .lease_ms = UINT32_MAX - 1,
                                                       .length = UINT64_MAX - 2,
                                                       .checksum = UINT64_MAX - 3};
         }
-        assert_int_equal(round_trip(type, answers, 2 * MKV_WIRE_ERROR), 5 + 26 * 26);
-        assert_int_equal(round_trip(type, answers, 0), type == EXISTS ? 6 : 5);
+        assert_int_equal(round_trip((uint8_t)type, answers, 2 * MKV_WIRE_ERROR), 5 + 26 * 26);
+        assert_int_equal(round_trip((uint8_t)type, answers, 0), 5);
     }
 }
 

@@ -191,7 +191,7 @@ void rig_fini(struct rig *rig)
 void rig_turns(struct rig *rig, int n)
 {
     for (int i = 0; i < n; i++) {
-        int work = mkv__worker_turn(rig->client_worker, 0);
+        int work = rig->client_stalls ? 0 : mkv__worker_turn(rig->client_worker, 0);
 
         for (int s = 0; s < 2 && !rig->server_stalls; s++) {
             work += mkv__worker_turn(rig->server_worker[s], 0);
@@ -199,7 +199,8 @@ void rig_turns(struct rig *rig, int n)
         if (rig->subject->fake_clock) {
             rig->now_ns += 100000;
         } else if (work == 0) {
-            mkv__worker_turn(rig->client_worker, 200000);
+            mkv__worker_turn(rig->client_stalls ? rig->server_worker[0] : rig->client_worker,
+                             200000);
         }
     }
 }
@@ -369,6 +370,13 @@ static void bulk_done(struct mkv__bulk *b, int status)
     }
 }
 
+/* What was refused has no end. */
+static int or_forget(int error, uint64_t *id)
+{
+    *id = error ? 0 : *id;
+    return error;
+}
+
 int memory_expose(struct memory *m, uint64_t id, bool writable_by_peer)
 {
     m->exposure = (struct mkv__exposure){
@@ -382,7 +390,7 @@ int memory_expose(struct memory *m, uint64_t id, bool writable_by_peer)
         .owner = m,
     };
     m->concealed = 0;
-    return m->rig->t->expose(m->end->conn, &m->exposure);
+    return or_forget(m->rig->t->expose(m->end->conn, &m->exposure), &m->exposure.request_id);
 }
 
 int memory_bulk(struct memory *m, uint64_t id, bool write)
@@ -399,7 +407,8 @@ int memory_bulk(struct memory *m, uint64_t id, bool write)
     };
     m->done = 0;
     m->landed = 0;
-    return write ? t->write(m->end->conn, &m->bulk) : t->read(m->end->conn, &m->bulk);
+    return or_forget(write ? t->write(m->end->conn, &m->bulk) : t->read(m->end->conn, &m->bulk),
+                     &m->bulk.request_id);
 }
 
 int end_send(struct end *end, uint8_t type, uint64_t id, bool after_bulk, const void *body,

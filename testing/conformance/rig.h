@@ -69,7 +69,7 @@ struct rig {
     struct end client, server;
     int sessions; /* accepted */
     int on_worker[2];
-    bool server_stalls; /* its workers are not turned */
+    bool server_stalls, client_stalls; /* their workers are not turned */
     struct memory mine, theirs;
 };
 

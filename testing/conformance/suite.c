@@ -244,6 +244,84 @@ static void full_then_writable(void **state)
     rig_fini(&rig);
 }
 
+/* The other way round. */
+static void full_then_writable_at_the_server(void **state)
+{
+    struct rig rig;
+    static uint8_t body[100000];
+    uint64_t sum = 0;
+    int sent = 0;
+
+    (void)state;
+    open_rig(&rig);
+    rig.client_stalls = true;
+    for (;; sent++) {
+        uint64_t n = (uint64_t)sent;
+
+        memcpy(body, &n, sizeof(n));
+        if (end_send(&rig.server, 68, ID(sent % 256, 1), false, body, sizeof(body)) != 0) {
+            break;
+        }
+        sum = sum * 31 + n;
+        rig_turns(&rig, 1);
+        assert_true(sent < 10000);
+    }
+    assert_int_equal(end_send(&rig.server, 68, ID(0, 1), false, body, sizeof(body)), -EAGAIN);
+    assert_true(rig.t->unsent(rig.server.conn) > 0);
+    assert_int_equal(rig.server.writable, 0);
+    rig.client_stalls = false;
+    assert_true(rig_until(&rig, &rig.server.writable, 1));
+    assert_true(rig_until(&rig, &rig.client.messages, sent));
+    assert_true(rig.client.sum == sum);
+    for (int i = 0; i < 10000 && rig.t->unsent(rig.server.conn) > 0; i++) {
+        rig_turns(&rig, 1);
+    }
+    assert_true(rig.t->unsent(rig.server.conn) == 0);
+    still_works(&rig);
+    rig_fini(&rig);
+}
+
+/* What has been sent and has not arrived is told. */
+static void unsent_is_told(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    open_rig(&rig);
+    for (int i = 0; i < 10000 && rig.t->unsent(rig.client.conn) > 0; i++) {
+        rig_turns(&rig, 1);
+    }
+    assert_true(rig.t->unsent(rig.client.conn) == 0);
+    assert_int_equal(end_send(&rig.client, 36, ID(1, 1), false, "", 0), 0);
+    assert_true(rig.t->unsent(rig.client.conn) > 0);
+    assert_true(rig_until(&rig, &rig.server.messages, 1));
+    for (int i = 0; i < 10000 && rig.t->unsent(rig.client.conn) > 0; i++) {
+        rig_turns(&rig, 1);
+    }
+    assert_true(rig.t->unsent(rig.client.conn) == 0);
+    rig_fini(&rig);
+}
+
+/* Nobody answers the greeting. */
+static void slow_handshake(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_init(&rig, subject, &key_a, &key_a);
+    rig.server_stalls = true;
+    rig_dial(&rig);
+    assert_true(rig_until(&rig, &rig.client.closed, 1));
+    assert_int_equal(rig.client.error, -ETIMEDOUT);
+    assert_int_equal(rig.client.opened, 0);
+    rig.server_stalls = false;
+    rig_turns(&rig, 50);
+    assert_null(rig.server.conn);
+    rig_connect(&rig);
+    still_works(&rig);
+    rig_fini(&rig);
+}
+
 /* Bulk ---------------------------------------------------------------------------------------- */
 
 static void reply_when_done(struct memory *m)
@@ -374,6 +452,110 @@ static void gaps_stay(void **state)
     rig_fini(&rig);
 }
 
+/* The most pieces that the table allows, on both sides; one more is refused. */
+static void piece_limits(bool get)
+{
+    struct rig rig;
+    struct mkv__piece *mine, *theirs;
+    uint32_t n;
+    uint8_t *memory;
+
+    open_rig(&rig);
+    n = rig.t->limits.max_pieces;
+    mine = calloc(n + 1, sizeof(*mine));
+    theirs = calloc(n + 1, sizeof(*theirs));
+    memory = calloc(2, n + 1);
+    for (uint32_t i = 0; i <= n; i++) {
+        mine[i] = (struct mkv__piece){i, memory + i, 1};
+        theirs[i] = (struct mkv__piece){i, memory + n + 1 + i, 1};
+        memory[get ? n + 1 + i : i] = memory_byte(i, 5);
+    }
+    rig.mine.rig = rig.theirs.rig = &rig;
+    rig.mine.end = &rig.client;
+    rig.theirs.end = &rig.server;
+    rig.mine.pieces = mine;
+    rig.theirs.pieces = theirs;
+    rig.mine.n = rig.theirs.n = n + 1;
+    rig.mine.len = rig.theirs.len = n + 1;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), get), -EMSGSIZE);
+    assert_int_equal(memory_bulk(&rig.theirs, ID(3, 5), get), -EMSGSIZE);
+    rig.mine.n = rig.theirs.n = n;
+    rig.mine.len = rig.theirs.len = n;
+    rig.theirs.on_done = reply_when_done;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), get), 0);
+    assert_int_equal(memory_bulk(&rig.theirs, ID(3, 5), get), 0);
+    assert_true(rig_until(&rig, &rig.client.messages, 1));
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    assert_memory_equal(memory, memory + n + 1, n);
+    assert_int_equal(memory[get ? n : 2 * n + 1], 0);
+    rig_fini(&rig); /* frees both arrays of pieces */
+    free(memory);
+}
+
+static void limits_of_pieces(void **state)
+{
+    (void)state;
+    piece_limits(true);
+    piece_limits(false);
+}
+
+static void limits_of_length(void **state)
+{
+    struct rig rig;
+    struct mkv__piece huge, *kept;
+    struct mkv__piece wraps[2];
+    uint64_t most;
+
+    (void)state;
+    open_rig(&rig);
+    most = rig.t->limits.max_exposure;
+    huge = (struct mkv__piece){0, &rig, most + 1}; /* never touched */
+    wraps[0] = (struct mkv__piece){0, &rig, most};
+    wraps[1] = (struct mkv__piece){most, &rig, UINT64_MAX - 5};
+    memory_init(&rig.mine, &rig.client, 1, 8, false);
+    memory_init(&rig.theirs, &rig.server, 1, 8, false);
+    kept = rig.mine.pieces;
+    rig.mine.pieces = &huge;
+    rig.mine.len = most + 1;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), true), -EMSGSIZE);
+    rig.mine.len = huge.len = most;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), true), 0);
+    {
+        struct mkv__exposure second = rig.mine.exposure; /* the slot is taken */
+
+        assert_int_equal(rig.t->expose(rig.client.conn, &second), -EINVAL);
+    }
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true); /* nothing any more */
+    assert_int_equal(rig.mine.concealed, 1);
+    rig.mine.pieces = kept;
+    assert_int_equal(memory_expose(&rig.mine, ID(rig.t->limits.max_requests, 5), true), -EINVAL);
+    kept = rig.theirs.pieces;
+    for (int write = 0; write < 2; write++) {
+        rig.theirs.pieces = &huge;
+        huge.len = most + 1;
+        assert_int_equal(memory_bulk(&rig.theirs, ID(3, 5), write), -EMSGSIZE);
+        rig.theirs.pieces = wraps;
+        rig.theirs.n = 2;
+        assert_int_equal(memory_bulk(&rig.theirs, ID(3, 5), write), -EMSGSIZE);
+        rig.theirs.pieces = kept;
+        rig.theirs.n = 1;
+        assert_int_equal(memory_bulk(&rig.theirs, ID(rig.t->limits.max_requests, 5), write),
+                         -EINVAL);
+    }
+    /* One read of a request at a time. */
+    assert_int_equal(memory_bulk(&rig.theirs, ID(3, 5), false), 0);
+    {
+        struct mkv__bulk second = rig.theirs.bulk;
+
+        assert_int_equal(rig.t->read(rig.server.conn, &second), -EINVAL);
+    }
+    rig.t->abort(rig.server.conn, &rig.theirs.bulk);
+    assert_int_equal(rig.theirs.done, 1);
+    still_works(&rig);
+    rig_fini(&rig);
+}
+
 /* Fences ---------------------------------------------------------------------------------------- */
 
 static void conceal_now(struct memory *m)
@@ -484,6 +666,120 @@ static void aborts(void **state)
     (void)state;
     aborted(true);
     aborted(false);
+}
+
+static void abort_if_begun(struct end *end, uint64_t id)
+{
+    struct memory *m = &end->rig->theirs;
+
+    if (m->bulk.request_id == id && m->done == 0) {
+        end->rig->t->abort(end->conn, &m->bulk);
+    }
+}
+
+static bool only_real_or_zero(const struct memory *m)
+{
+    for (uint32_t i = 0; i < m->n; i++) {
+        const struct mkv__piece *p = &m->pieces[i];
+
+        for (uint64_t j = 0; j < p->len; j++) {
+            uint8_t byte = ((uint8_t *)p->addr)[j];
+
+            if (byte != 0 && byte != memory_byte(p->offset + j, 77)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Withdrawn after any number of turns: before the request has left, before it is known, before,
+ * while and after bytes move, before and after the reply. */
+static void concealed_after(bool get, int turns)
+{
+    struct rig rig;
+    uint8_t *copy;
+
+    begin(&rig, get, 5, 3, MIB);
+    rig.server.on_cancelled = abort_if_begun;
+    rig_turns(&rig, turns);
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, false);
+    assert_int_equal(rig.mine.concealed, 1);
+    if (!get) {
+        memset(rig.mine.base, 0xee, rig.mine.size); /* what is put there now must not travel */
+    }
+    copy = malloc(rig.mine.size);
+    memcpy(copy, rig.mine.base, rig.mine.size);
+    assert_true(rig_until(&rig, &rig.server.cancelled, 1));
+    assert_true(rig.server.cancelled_id == ID(3, 5));
+    if (rig.server.messages > 0) {
+        assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    }
+    rig_turns(&rig, 50);
+    assert_memory_equal(copy, rig.mine.base, rig.mine.size);
+    assert_int_equal(rig.mine.concealed, 1);
+    assert_true(only_real_or_zero(&rig.theirs) && memory_canaries(&rig.theirs));
+    free(copy);
+    still_works(&rig);
+    rig_fini(&rig);
+}
+
+static void aborted_after(bool get, int turns)
+{
+    struct rig rig;
+    int done;
+
+    begin(&rig, get, 3, 5, MIB);
+    rig.theirs.on_done = NULL;
+    assert_true(rig_until(&rig, &rig.server.messages, 1));
+    rig_turns(&rig, turns);
+    done = rig.theirs.done;
+    rig.t->abort(rig.server.conn, &rig.theirs.bulk);
+    assert_int_equal(rig.theirs.done, 1);
+    assert_true(done ? rig.theirs.status == 0 : rig.theirs.status == -ECANCELED);
+    memset(rig.theirs.base, 0xee, rig.theirs.size);
+    rig_turns(&rig, 50);
+    assert_int_equal(rig.theirs.done, 1);
+    assert_true(!get || only_real_or_zero(&rig.mine));
+    for (size_t i = 0; i < rig.theirs.size && !get; i++) {
+        assert_int_equal(rig.theirs.base[i], 0xee);
+    }
+    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    still_works(&rig);
+    rig_fini(&rig);
+}
+
+static void died_after(bool get, bool client, int turns)
+{
+    struct rig rig;
+
+    begin(&rig, get, 3, 5, MIB);
+    rig.theirs.on_done = NULL;
+    rig_turns(&rig, turns);
+    rig.t->close(client ? rig.client.conn : rig.server.conn);
+    assert_true(rig_until(&rig, &rig.client.closed, 1));
+    assert_true(rig_until(&rig, &rig.server.closed, 1));
+    assert_int_equal(rig.mine.concealed, 1);
+    memset(rig.mine.base, 0xee, rig.mine.size);
+    rig_turns(&rig, 20);
+    for (size_t i = 0; i < rig.mine.size; i++) {
+        assert_int_equal(rig.mine.base[i], 0xee);
+    }
+    assert_true(only_real_or_zero(&rig.theirs) && memory_canaries(&rig.theirs));
+    rig_fini(&rig);
+}
+
+static void fences_at_every_turn(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 24; turns += turns < 8 ? 1 : 3) {
+        for (int get = 0; get < 2; get++) {
+            concealed_after(get, turns);
+            aborted_after(get, turns);
+            died_after(get, true, turns);
+            died_after(get, false, turns);
+        }
+    }
 }
 
 /* Ends ------------------------------------------------------------------------------------------- */
@@ -643,13 +939,19 @@ int mkv__conformance(const struct mkv__subject *s)
         cmocka_unit_test(listens_on_any_port),
         cmocka_unit_test(echoes),
         cmocka_unit_test(full_then_writable),
+        cmocka_unit_test(full_then_writable_at_the_server),
+        cmocka_unit_test(unsent_is_told),
+        cmocka_unit_test(slow_handshake),
         cmocka_unit_test(gets),
         cmocka_unit_test(sets),
         cmocka_unit_test(nothing_to_move),
         cmocka_unit_test(gaps_stay),
+        cmocka_unit_test(limits_of_pieces),
+        cmocka_unit_test(limits_of_length),
         cmocka_unit_test(conceal_during_get),
         cmocka_unit_test(conceal_during_set),
         cmocka_unit_test(aborts),
+        cmocka_unit_test(fences_at_every_turn),
         cmocka_unit_test(death_in_bulk),
         cmocka_unit_test(close_in_callbacks),
         cmocka_unit_test(endpoint_close_in_callback),

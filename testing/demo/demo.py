@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -199,8 +200,9 @@ class Demo:
 
 
 def ceilings():
-    """The raw sockets of this machine now, bytes a second, up and down."""
-    command = [lives.MEMKV, "bench", "--op", "get,set", "--size", "2M", "--seconds", "1", "--json"]
+    """Raw sockets of this machine now, one for each server: bytes a second, up and down."""
+    command = [lives.MEMKV, *"bench --op get,set --size 2M --batch 32 --threads 2".split()]
+    command += ["--seconds", "1", "--json"]
     out = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     rows = {r["op"]: r["ceiling_bytes_per_s"] for r in map(json.loads, out.splitlines())}
     return rows["set"], rows["get"]
@@ -231,7 +233,7 @@ def show(facts, controllers, ceiling):
 
 def run(demo):
     model = lives.make_model(demo.folder / "model")
-    demo.steps.done("a tiny model is made")
+    demo.steps.done("a tiny model is made, engines begin")
     pool = ThreadPoolExecutor(2)
     try:
         parts = [demo.pages_of_64_and_a_killed_server, demo.pages_of_1]
@@ -247,11 +249,18 @@ def run(demo):
     show([fact for part in facts for fact in part], [zero, plain], ceiling)
 
 
+def stop(number, frame):
+    """SIGTERM, or the terminal is gone: end what was begun."""
+    raise KeyboardInterrupt
+
+
 def main():
     started = time.monotonic()
     folder = tempfile.mkdtemp(prefix="memkv-demo-")
     tempfile.tempdir = folder  # the engines' logs
     demo = Demo(folder)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     try:
         run(demo)
     except (Wrong, RuntimeError, subprocess.SubprocessError, OSError) as e:
@@ -259,10 +268,10 @@ def main():
         sys.exit("demo: %s\ndemo: logs are in %s" % (e, folder))
     except KeyboardInterrupt:
         demo.end()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         sys.exit(130)
     demo.end()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     print("\ndone in %.0f s" % (time.monotonic() - started))
 
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,11 +96,15 @@ static void the_list_is_replaced_under_batches(void **state)
     assert_int_equal(mkv_client_close(&c), 0);
 }
 
-#ifndef __SANITIZE_THREAD__ /* which allows no thread after a fork */
+/* tsan allows no thread after a fork; asan's own malloc has locks that a child may find held. */
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#define FORKS_MAY_HAVE_THREADS
+#endif
+
+#ifdef FORKS_MAY_HAVE_THREADS
 static int in_child(struct mkv_client *c, struct churn *churn)
 {
     int bad = 0;
-    alarm(60); /* a lock that is held for ever */
     bad += mkv_client_set_servers(c, churn->lists[0], NULL) != -ECANCELED;
     bad += mkv_exists(c, "k", 1) != -ECANCELED;
     struct mkv_client *own = fleet_client(&fleet, 2, NULL);
@@ -109,6 +114,22 @@ static int in_child(struct mkv_client *c, struct churn *churn)
     }
     bad += mkv_client_close(&own) != 0;
     return bad;
+}
+
+/* A child that hangs on a lock that is held for ever may do so with its signals blocked. */
+static int status_of(pid_t pid)
+{
+    int status = 0;
+    for (double end = fleet_now() + 30; fleet_now() < end; usleep(500)) {
+        pid_t ended = waitpid(pid, &status, WNOHANG);
+        assert_true(ended >= 0);
+        if (ended == pid) {
+            return status;
+        }
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return status;
 }
 
 /* Other threads hold every lock there is at some moment; the child has to get on without them. */
@@ -128,9 +149,7 @@ static void forks_beside_threads(void **state)
         if (pid == 0) {
             _exit(in_child(c, &churn));
         }
-        int status = 0;
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_int_equal(status, 0);
+        assert_int_equal(status_of(pid), 0);
         assert_true(mkv_exists(c, "nothing", 7) == 0);
     }
     __atomic_store_n(&churn.end, true, __ATOMIC_RELAXED);
@@ -218,7 +237,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_list_is_replaced_under_batches),
-#ifndef __SANITIZE_THREAD__
+#ifdef FORKS_MAY_HAVE_THREADS
         cmocka_unit_test(forks_beside_threads),
 #endif
         cmocka_unit_test(clients_close_while_sessions_break),

@@ -48,13 +48,30 @@ static struct mkv__exposure *exposed(const struct mkv__conn *conn, uint64_t requ
     return e && e->request_id == request_id ? e : NULL;
 }
 
+/* The first piece that ends after offset. */
+static uint32_t piece_at(const struct mkv__exposure *e, uint64_t offset)
+{
+    uint32_t low = 0, high = e->n_pieces;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (e->pieces[middle].offset + e->pieces[middle].len > offset) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
 /* Copies between an exposure and bytes; tells landed unless quiet. Stops when it is concealed. */
 static void copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *bytes, uint64_t len,
                  bool in, bool quiet)
 {
     struct mkv__exposure *e = exposed(conn, id);
 
-    for (uint32_t i = 0; e && len > 0 && i < e->n_pieces; i++) {
+    for (uint32_t i = e ? piece_at(e, offset) : 0; e && len > 0 && i < e->n_pieces; i++) {
         const struct mkv__piece *p = &e->pieces[i];
         uint64_t at = offset - p->offset;
         uint64_t here;
@@ -109,6 +126,12 @@ static int begin(struct mkv__conn *conn, struct mkv__bulk *bulk, bool write)
     }
     if (too_long(bulk)) {
         return -EMSGSIZE;
+    }
+    for (flight = conn->flights; flight && !write; flight = flight->next) {
+        if (!flight->write &&
+            mkv__fake_slot(flight->bulk->request_id) == mkv__fake_slot(bulk->request_id)) {
+            return -EINVAL;
+        }
     }
     flight = calloc(1, sizeof(*flight));
     event = mkv__fake_event_new(write ? MKV_FAKE_PUSH : MKV_FAKE_ASK, bulk->request_id, 0);
