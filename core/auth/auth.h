@@ -83,6 +83,9 @@ int mkv__seal_apply(struct mkv__seal *seal, uint8_t header[MKV_HEADER_BYTES], co
 int mkv__seal_check(struct mkv__seal *seal, const uint8_t header[MKV_HEADER_BYTES],
                     const void *body, size_t body_len);
 
+/* From the system. Errors: -ENOMEM. Thread: any thread. */
 int mkv__random(void *out, size_t len);
+/* Errors: -ENOMEM. Thread: any thread. */
+int mkv__sha256(const void *data, size_t len, uint8_t out[32]);
 
 #endif

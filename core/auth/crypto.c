@@ -1,12 +1,14 @@
 #include "core/auth/crypto.h"
 
+#include "core/os/random.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/kdf.h>
-#include <openssl/rand.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,9 +17,48 @@ struct mkv__digest {
     bool bad; /* something was not added */
 };
 
+/*
+ * OpenSSL looks algorithms up under locks of the whole process. A fork while another thread holds
+ * one would leave it held in the child for ever, and every handshake there hang. So whoever looks
+ * one up holds this gate, and a fork waits for it. Static, as OpenSSL's own locks are. What is done
+ * for each message takes no lock.
+ */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void gate_lock(void)
+{
+    pthread_mutex_lock(&gate);
+}
+
+static void gate_unlock(void)
+{
+    pthread_mutex_unlock(&gate);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(gate_lock, gate_unlock, gate_unlock);
+}
+
+static void enter(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    gate_lock();
+}
+
 int mkv__random(void *out, size_t len)
 {
-    return RAND_bytes(out, (int)len) == 1 ? 0 : -ENOMEM;
+    /* OpenSSL's generator has locks too, and state to share. */
+    return mkv__os_random(out, len) < 0 ? -ENOMEM : 0;
+}
+
+int mkv__sha256(const void *data, size_t len, uint8_t out[32])
+{
+    enter();
+    bool ok = EVP_Digest(data, len, out, NULL, EVP_sha256(), NULL) == 1;
+    gate_unlock();
+    return ok ? 0 : -ENOMEM;
 }
 
 bool mkv__same(const void *a, const void *b, size_t len)
@@ -36,10 +77,13 @@ int mkv__digest_create(struct mkv__digest **out)
     if (d == NULL) {
         return -ENOMEM;
     }
+    enter();
     d->context = EVP_MD_CTX_new();
     d->copy = EVP_MD_CTX_new();
-    if (d->context == NULL || d->copy == NULL ||
-        EVP_DigestInit_ex(d->context, EVP_sha256(), NULL) != 1) {
+    bool ok = d->context != NULL && d->copy != NULL &&
+              EVP_DigestInit_ex(d->context, EVP_sha256(), NULL) == 1;
+    gate_unlock();
+    if (!ok) {
         mkv__digest_destroy(&d);
         return -ENOMEM;
     }
@@ -78,13 +122,16 @@ int mkv__hmac(const uint8_t key[MKV_KEY_BYTES], const char *label, const uint8_t
     memcpy(text, label, n);
     memcpy(text + n, data, 32);
     unsigned len = 32;
-    return HMAC(EVP_sha256(), key, (int)MKV_KEY_BYTES, text, n + 32, out, &len) != NULL ? 0
-                                                                                        : -ENOMEM;
+    enter();
+    bool ok = HMAC(EVP_sha256(), key, (int)MKV_KEY_BYTES, text, n + 32, out, &len) != NULL;
+    gate_unlock();
+    return ok ? 0 : -ENOMEM;
 }
 
 int mkv__hkdf(const uint8_t *key, size_t key_len, const uint8_t *salt, size_t salt_len,
               const char *label, uint8_t out[MKV_KEY_BYTES])
 {
+    enter();
     EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, NULL);
     const unsigned char *info = (const unsigned char *)label;
     size_t len = MKV_KEY_BYTES;
@@ -95,6 +142,7 @@ int mkv__hkdf(const uint8_t *key, size_t key_len, const uint8_t *salt, size_t sa
               EVP_PKEY_CTX_add1_hkdf_info(c, info, (int)strlen(label)) > 0 &&
               EVP_PKEY_derive(c, out, &len) > 0;
     EVP_PKEY_CTX_free(c);
+    gate_unlock();
     return ok ? 0 : -ENOMEM;
 }
 
@@ -109,9 +157,12 @@ int mkv__gmac_create(const uint8_t key[MKV_KEY_BYTES], struct mkv__gmac **out)
     if (g == NULL) {
         return -ENOMEM;
     }
+    enter();
     g->context = EVP_CIPHER_CTX_new();
-    if (g->context == NULL ||
-        EVP_EncryptInit_ex(g->context, EVP_aes_256_gcm(), NULL, key, NULL) != 1) {
+    bool ok = g->context != NULL &&
+              EVP_EncryptInit_ex(g->context, EVP_aes_256_gcm(), NULL, key, NULL) == 1;
+    gate_unlock();
+    if (!ok) {
         mkv__gmac_destroy(&g);
         return -ENOMEM;
     }

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,8 +67,8 @@ int mkv__key_parse(const char *text, uint8_t key_out[MKV_KEY_BYTES], char error_
 
 const char *mkv__key_fingerprint(const uint8_t key[MKV_KEY_BYTES], char out[MKV_FINGERPRINT_TEXT])
 {
-    uint8_t hash[EVP_MAX_MD_SIZE];
-    if (EVP_Digest(key, MKV_KEY_BYTES, hash, NULL, EVP_sha256(), NULL) != 1) {
+    uint8_t hash[32];
+    if (mkv__sha256(key, MKV_KEY_BYTES, hash) < 0) {
         snprintf(out, MKV_FINGERPRINT_TEXT, "unknown");
         return out;
     }

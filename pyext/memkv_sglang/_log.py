@@ -14,12 +14,12 @@ from typing import Optional
 from . import _memkv
 
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG)
+logger = logging.getLogger("memkv_sglang")
 _lock = threading.Lock()
 _thread: Optional[threading.Thread] = None
 
 
 def _drain() -> None:
-    logger = logging.getLogger("memkv_sglang")
     more = True
     while more:
         lines, more = _memkv.take_log()
@@ -33,6 +33,9 @@ def start() -> None:
     global _thread
     with _lock:
         if _thread is None:
+            if not _memkv.MAIN_INTERPRETER:  # others cannot be ended while they have a thread
+                logger.warning("the library's log lines are not shown in a sub-interpreter")
+                return
             _thread = threading.Thread(target=_drain, name="memkv-log", daemon=True)
             _thread.start()
             atexit.register(_stop)

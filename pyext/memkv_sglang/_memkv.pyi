@@ -1,6 +1,7 @@
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union, final
 
 __version__: str
+MAIN_INTERPRETER: bool
 
 class Error(Exception): ...
 class ConfigError(Error, ValueError): ...

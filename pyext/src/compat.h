@@ -38,6 +38,8 @@ static inline int PyModule_AddObjectRef(PyObject *module, const char *name, PyOb
 
 #if PY_VERSION_HEX < 0x03090000
 
+#define PyInterpreterState_Get _PyInterpreterState_Get
+
 /* A type does not know its module; here there is one module to an interpreter. */
 static inline PyObject *PyType_FromModuleAndSpec(PyObject *module, PyType_Spec *spec,
                                                  PyObject *bases)

@@ -14,11 +14,17 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static bool is_main(void)
+{
+    return PyInterpreterState_GetID(PyInterpreterState_Get()) == 0;
+}
+
 static int module_exec(PyObject *module)
 {
     struct module_state *s = state_of(module);
     if (log_open(s) < 0 || errors_add(module, s) < 0 ||
-        PyModule_AddStringConstant(module, "__version__", mkv_version()) < 0) {
+        PyModule_AddStringConstant(module, "__version__", mkv_version()) < 0 ||
+        PyModule_AddObjectRef(module, "MAIN_INTERPRETER", is_main() ? Py_True : Py_False) < 0) {
         return -1;
     }
     s->client_type = PyType_FromModuleAndSpec(module, &client_spec, NULL);
