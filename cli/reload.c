@@ -1,0 +1,70 @@
+/*
+ * SIGHUP: the list of servers is read anew from the configuration file. Only where a file is named
+ * and the list comes from it; otherwise the signal ends the command, as ever.
+ */
+#include "cli/cli.h"
+
+#include "router/probe.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#define LIST_ROOM (64u << 10)
+
+static pthread_t thread;
+static bool running;
+
+static void reload(struct mkv_client *client)
+{
+    struct mkv_error error = {0};
+    int code;
+    struct mkv__config *config = cli_config(MKV__CLIENT, &code);
+    char *list = malloc(LIST_ROOM);
+    if (config != NULL && list != NULL) {
+        mkv__config_print(config, MKV_OPT_SERVERS, list, LIST_ROOM);
+        if (mkv_client_set_servers(client, list, &error) < 0) {
+            cli_warn("servers as before: %s", error.text);
+        } else {
+            cli_warn("%s: servers are now %s", mkv__config_origin(config, MKV_OPT_SERVERS), list);
+        }
+    }
+    mkv__config_destroy(&config);
+    free(list);
+}
+
+static void *wait_for_signals(void *arg)
+{
+    sigset_t set;
+    int number;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    while (sigwait(&set, &number) == 0) {
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+        reload(arg);
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    }
+    return NULL;
+}
+
+void reload_start(struct mkv_client *client)
+{
+    const struct mkv__config *config = mkv__client_config(client);
+    sigset_t set;
+    if (mkv__config_origin_kind(config, MKV_OPT_SERVERS) != MKV__ORIGIN_FILE) {
+        return;
+    }
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    running = pthread_create(&thread, NULL, wait_for_signals, client) == 0;
+}
+
+void reload_stop(void)
+{
+    if (running) {
+        pthread_cancel(thread);
+        pthread_join(thread, NULL);
+        running = false;
+    }
+}
