@@ -2,18 +2,26 @@
 
 #include "cli/cli.h"
 
-#include <jansson.h>
+#include "core/units.h"
+#include "router/probe.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define CASES_MAX 64
+#define CASES_MAX   64
+#define BATCH_BYTES ((uint64_t)128 << 20)
 
 struct plan {
-    char *ops, *sizes;
-    int batch, threads;
+    char *ops, *sizes, *batch_text, *threads_text, *seconds_text, *seed_text; /* as given */
+    uint64_t batch, threads, seed;
     double seconds;
-    long long seed;
+    uint64_t nonce;
+    struct bench_case cases[CASES_MAX];
+    int n;
 };
+
+/* ---- what to run ----------------------------------------------------------------------------- */
 
 static int op_of(const char *name)
 {
@@ -28,141 +36,210 @@ static const char *name_of(enum mkv_op op)
     return op == MKV_OP_GET ? "get" : op == MKV_OP_SET ? "set" : "exists";
 }
 
-/* At most this many bytes of values per batch, so that 4 MiB values do not need a huge machine. */
+/* At most BATCH_BYTES of values, so that 4 MiB values do not need a huge machine. */
 static uint32_t batch_for(const struct plan *plan, uint64_t size)
 {
-    uint64_t cap = size > 0 ? ((uint64_t)128 << 20) / size : UINT32_MAX;
-    uint64_t n = (uint64_t)plan->batch < cap ? (uint64_t)plan->batch : cap;
+    uint64_t cap = size > 0 ? BATCH_BYTES / size : UINT32_MAX;
+    uint64_t n = plan->batch < cap ? plan->batch : cap;
     return n < 1 ? 1 : (uint32_t)n;
 }
 
-static int add_sizes(const struct plan *plan, enum mkv_op op, struct bench_case *cases, int n)
+static int add_case(struct plan *plan, enum mkv_op op, uint64_t size)
+{
+    if (plan->n == CASES_MAX) {
+        return cli_fail(EXIT_USAGE, "--op, --size: more than %d rows", CASES_MAX);
+    }
+    plan->cases[plan->n++] = (struct bench_case){.op = op,
+                                                 .value_bytes = size,
+                                                 .batch = batch_for(plan, size),
+                                                 .threads = (unsigned)plan->threads,
+                                                 .seconds = plan->seconds,
+                                                 .seed = plan->seed,
+                                                 .nonce = plan->nonce};
+    return EXIT_DONE;
+}
+
+static int nothing_to_do(void)
+{
+    return cli_fail(EXIT_USAGE, "--op, --size: nothing to do");
+}
+
+/* An operation with each of the sizes; exists moves no values. */
+static int add_cases(struct plan *plan, enum mkv_op op)
 {
     char *sizes = strdup(plan->sizes), *save = NULL;
-    for (char *s = strtok_r(sizes, ",", &save); s != NULL; s = strtok_r(NULL, ",", &save)) {
+    int code = EXIT_DONE, before = plan->n;
+    for (char *s = strtok_r(sizes, ",", &save); s != NULL && code == EXIT_DONE;
+         s = strtok_r(NULL, ",", &save)) {
         uint64_t size = 0;
         if (!cli_size("--size", s, &size)) {
-            n = -1;
+            code = EXIT_USAGE;
         } else if (size < 1 || size > MKV_VALUE_MAX) {
-            cli_fail(EXIT_USAGE, "--size: a value has 1 byte to 64 MiB here");
-            n = -1;
-        }
-        if (n < 0 || n == CASES_MAX) {
-            break;
-        }
-        cases[n++] = (struct bench_case){op,
-                                         op == MKV_OP_EXISTS ? 0 : size,
-                                         batch_for(plan, op == MKV_OP_EXISTS ? 0 : size),
-                                         (unsigned)plan->threads,
-                                         plan->seconds,
-                                         (uint64_t)plan->seed};
-        if (op == MKV_OP_EXISTS) {
-            break;
+            code = cli_fail(EXIT_USAGE, "--size: \"%s\": a value has 1 byte to 64 MiB here", s);
+        } else if (op != MKV_OP_EXISTS) {
+            code = add_case(plan, op, size);
         }
     }
     free(sizes);
-    return n;
+    if (code == EXIT_DONE && op == MKV_OP_EXISTS) {
+        code = add_case(plan, op, 0);
+    }
+    return code == EXIT_DONE && plan->n == before ? nothing_to_do() : code;
 }
 
-static int make_cases(const struct plan *plan, struct bench_case cases[CASES_MAX])
+static bool count_of(const char *option, const char *text, uint64_t max, uint64_t *out)
+{
+    const char *why = NULL;
+    if (text == NULL) {
+        return true;
+    }
+    if (mkv__parse_count(text, out, &why) < 0) {
+        cli_fail(EXIT_USAGE, "%s: \"%s\" %s", option, text, why);
+        return false;
+    }
+    if (*out < 1 || *out > max) {
+        cli_fail(EXIT_USAGE, "%s: \"%s\" (expected 1 to %llu)", option, text,
+                 (unsigned long long)max);
+        return false;
+    }
+    return true;
+}
+
+static bool seconds_of(const char *text, double *out)
+{
+    char *end = NULL;
+    if (text == NULL) {
+        return true;
+    }
+    *out = strtod(text, &end);
+    if (end == text || *end != '\0' || !(*out > 0 && *out <= 3600)) {
+        cli_fail(EXIT_USAGE, "--seconds: \"%s\" (expected more than 0, up to 3600)", text);
+        return false;
+    }
+    return true;
+}
+
+static int read_numbers(struct plan *plan)
+{
+    return count_of("--batch", plan->batch_text, 100000, &plan->batch) &&
+                   count_of("--threads", plan->threads_text, 64, &plan->threads) &&
+                   count_of("--seed", plan->seed_text, INT64_MAX, &plan->seed) &&
+                   seconds_of(plan->seconds_text, &plan->seconds)
+               ? EXIT_DONE
+               : EXIT_USAGE;
+}
+
+static int make_cases(struct plan *plan)
 {
     char *ops = strdup(plan->ops), *save = NULL;
-    int n = 0;
-    for (char *o = strtok_r(ops, ",", &save); o != NULL && n >= 0; o = strtok_r(NULL, ",", &save)) {
+    int code = read_numbers(plan);
+    for (char *o = strtok_r(ops, ",", &save); o != NULL && code == EXIT_DONE;
+         o = strtok_r(NULL, ",", &save)) {
         int op = op_of(o);
-        if (op < 0) {
-            cli_fail(EXIT_USAGE, "--op: \"%s\" is none of get, set, exists", o);
-            n = -1;
-        } else {
-            n = add_sizes(plan, (enum mkv_op)op, cases, n);
-        }
+        code = op < 0 ? cli_fail(EXIT_USAGE, "--op: \"%s\" is none of get, set, exists", o)
+                      : add_cases(plan, (enum mkv_op)op);
     }
     free(ops);
-    return n;
+    if (code == EXIT_DONE && plan->n == 0) {
+        code = nothing_to_do();
+    }
+    return code;
 }
+
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void print_json(const struct bench_case *c, const struct bench_row *r)
 {
-    json_t *o = json_pack("{sssIsisfsfsfsfsfsfsfsfsssIsI}", "op", name_of(c->op), "value_bytes",
-                          (json_int_t)c->value_bytes, "batch", (int)c->batch, "bytes_per_s",
-                          r->bytes_per_s, "keys_per_s", r->keys_per_s, "p50_us", r->p50_us,
-                          "p99_us", r->p99_us, "p999_us", r->p999_us, "cpu_cores",
-                          r->cpu_s / r->elapsed_s, "ceiling_bytes_per_s", r->ceiling_bytes_per_s,
-                          "ratio", r->ratio, "transport", "tcp", "seed", (json_int_t)c->seed,
-                          "failed_batches", (json_int_t)r->failed);
-    if (o != NULL) {
-        json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        putchar('\n');
-        json_decref(o);
-    }
-}
-
-static void size_text(uint64_t size, char out[32])
-{
-    if (size == 0) {
-        snprintf(out, 32, "-");
-    } else if (size % (1u << 20) == 0) {
-        snprintf(out, 32, "%llu MiB", (unsigned long long)(size >> 20));
-    } else if (size % 1024 == 0) {
-        snprintf(out, 32, "%llu KiB", (unsigned long long)(size >> 10));
-    } else {
-        snprintf(out, 32, "%llu B", (unsigned long long)size);
-    }
+    json_t *o = json_object();
+    json_object_set_new(o, "op", json_string(name_of(c->op)));
+    json_object_set_new(o, "value_bytes", json_integer((json_int_t)c->value_bytes));
+    json_object_set_new(o, "batch", json_integer((json_int_t)c->batch));
+    json_object_set_new(o, "bytes_per_s", json_real(r->bytes_per_s));
+    json_object_set_new(o, "keys_per_s", json_real(r->keys_per_s));
+    json_object_set_new(o, "p50_us", json_real(r->p50_us));
+    json_object_set_new(o, "p99_us", json_real(r->p99_us));
+    json_object_set_new(o, "p999_us", json_real(r->p999_us));
+    json_object_set_new(o, "cpu_cores", json_real(r->cpu_cores));
+    json_object_set_new(o, "ceiling_bytes_per_s", json_real(r->ceiling_bytes_per_s));
+    json_object_set_new(o, "ratio", json_real(r->ratio));
+    json_object_set_new(o, "transport", json_string("tcp"));
+    json_object_set_new(o, "seed", json_integer((json_int_t)c->seed));
+    cli_print(o);
 }
 
 static void print_row(const struct bench_case *c, const struct bench_row *r)
 {
-    char size[32];
-    size_text(c->value_bytes, size);
-    printf("%-7s%9s%7u%11.0f%8.2f%10.0f%10.0f%10.0f%7.2f%11.2f%7.2f\n", name_of(c->op), size,
-           c->batch, r->keys_per_s, r->bytes_per_s / 1e9, r->p50_us, r->p99_us, r->p999_us,
-           r->cpu_s / r->elapsed_s, r->ceiling_bytes_per_s / 1e9, r->ratio);
-    if (r->failed > 0) {
-        printf("        %llu of %llu batches did not come whole\n", (unsigned long long)r->failed,
-               (unsigned long long)r->batches);
-    }
-    fflush(stdout);
+    char size[MKV_UNIT_TEXT], keys[MKV_UNIT_TEXT];
+    char p50[MKV_UNIT_TEXT], p99[MKV_UNIT_TEXT], p999[MKV_UNIT_TEXT];
+    mkv__print_size(size, c->value_bytes);
+    printf("%-6s%6s%6u%7s%8.3f%8s%8s%8s%6.2f%9.3f%7.2f\n", name_of(c->op),
+           c->value_bytes > 0 ? size : "-", c->batch,
+           mkv__people_count(keys, (uint64_t)r->keys_per_s), r->bytes_per_s / 1e9,
+           mkv__people_duration(p50, (uint64_t)(r->p50_us * 1e3)),
+           mkv__people_duration(p99, (uint64_t)(r->p99_us * 1e3)),
+           mkv__people_duration(p999, (uint64_t)(r->p999_us * 1e3)), r->cpu_cores,
+           r->ceiling_bytes_per_s / 1e9, r->ratio);
 }
 
-static int run_all(struct mkv_client *client, const struct bench_case *cases, int n, pid_t server)
+static void add_slice(void *arg)
 {
-    int code = EXIT_DONE;
-    if (!common.json) {
-        printf("%-7s%9s%7s%11s%8s%10s%10s%10s%7s%11s%7s\n", "op", "value", "batch", "keys/s",
-               "GB/s", "p50 us", "p99 us", "p99.9 us", "cores", "ceil. GB/s", "ratio");
+    progress_add(arg, 1);
+}
+
+static int run_case(struct mkv_client *client, const struct bench_case *c, pid_t server,
+                    struct progress *progress)
+{
+    struct bench_row row;
+    int r = bench_run(client, c, server, add_slice, progress, &row);
+    progress_clear(progress);
+    if (r < 0) {
+        return r == -1 ? cli_fail(EXIT_UNREACHABLE, "%s: the values could not be stored first",
+                                  name_of(c->op))
+                       : cli_fail(EXIT_USAGE, "the ceiling could not be measured: no sockets");
     }
+    (flags.json ? print_json : print_row)(c, &row);
+    fflush(stdout);
+    if (row.failed > 0) {
+        return cli_fail(EXIT_UNREACHABLE, "%s: %llu of %llu batches did not come whole",
+                        name_of(c->op), (unsigned long long)row.failed,
+                        (unsigned long long)row.batches);
+    }
+    return EXIT_DONE;
+}
+
+static int run_all(struct mkv_client *client, struct plan *plan, pid_t server)
+{
+    const struct mkv__config *config = mkv__client_config(client);
     struct progress progress;
-    progress_begin(&progress, "bench", (uint64_t)n);
-    for (int i = 0; i < n; i++) {
-        struct bench_row row;
-        if (bench_run(client, &cases[i], server, &row) < 0) {
-            code = cli_worse(code,
-                             cli_fail(EXIT_UNREACHABLE, "the values to get could not be stored"));
-            continue;
-        }
-        progress_end(&progress);
-        (common.json ? print_json : print_row)(&cases[i], &row);
-        progress_add(&progress, 1);
-        code = row.failed > 0 ? cli_worse(code, EXIT_UNREACHABLE) : code;
+    int code = EXIT_DONE;
+    if (!flags.json) {
+        printf("%-6s%6s%6s%7s%8s%8s%8s%8s%6s%9s%7s\n", "op", "value", "batch", "keys/s", "GB/s",
+               "p50", "p99", "p99.9", "cores", "ceiling", "ratio");
+        fflush(stdout);
+    }
+    progress_begin(&progress, "bench", (uint64_t)plan->n * BENCH_SLICES);
+    for (int i = 0; i < plan->n; i++) {
+        plan->cases[i].lanes = (unsigned)mkv__config_count(config, MKV_OPT_LANES);
+        code = cli_worse(code, run_case(client, &plan->cases[i], server, &progress));
     }
     progress_end(&progress);
     return code;
 }
 
-static int with_server(const struct bench_case *cases, int n)
+static int with_server(struct plan *plan)
 {
     struct bench_server server = {0};
-    if (common.servers == NULL) {
-        if (bench_server_start(&server, "2G") < 0) {
+    if (cli_flag(MKV_OPT_SERVERS) == NULL) {
+        if (bench_server_start(&server) < 0) {
             return cli_fail(EXIT_UNREACHABLE, "a server of our own could not be started");
         }
-        common.servers = server.address;
+        cli_flag_set(MKV_OPT_SERVERS, server.address);
     }
     int code = EXIT_USAGE;
-    struct mkv_client *client = cli_open(&code);
+    struct mkv_client *client = cli_open(false, &code);
     if (client != NULL) {
-        code = run_all(client, cases, n, server.pid);
-        mkv_client_close(&client);
+        code = run_all(client, plan, server.pid);
+        cli_close(&client);
     }
     bench_server_stop(&server);
     return code;
@@ -171,37 +248,36 @@ static int with_server(const struct bench_case *cases, int n)
 int cmd_bench(int argc, const char **argv)
 {
     struct plan plan = {.batch = 128, .threads = 1, .seconds = 2, .seed = 1};
-    struct poptOption table[] = {
-        {"op", 0, POPT_ARG_STRING, &plan.ops, 0, "get,set,exists", "LIST"},
-        {"size", 0, POPT_ARG_STRING, &plan.sizes, 0, "sizes of values: 4K,64K,1M,4M", "LIST"},
-        {"batch", 'b', POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &plan.batch, 0, "keys of a batch",
-         "N"},
-        {"threads", 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &plan.threads, 0, "callers", "N"},
-        {"seconds", 0, POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT, &plan.seconds, 0,
-         "for each row, and again for its ceiling", "S"},
-        {"seed", 0, POPT_ARG_LONGLONG | POPT_ARGFLAG_SHOW_DEFAULT, &plan.seed, 0,
-         "of keys and values", "N"},
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, common_options, 0, "Common options:", NULL},
-        POPT_AUTOHELP POPT_TABLEEND,
+    const struct poptOption own[] = {
+        {"op", 0, POPT_ARG_STRING, &plan.ops, 0, "Operations (default get,set,exists).", "LIST"},
+        {"size", 0, POPT_ARG_STRING, &plan.sizes, 0, "Sizes of values (default 4K,64K,1M,4M).",
+         "LIST"},
+        {"batch", 'b', POPT_ARG_STRING, &plan.batch_text, 0,
+         "Keys of a batch; fewer where its values would pass 128 MiB (default 128).", "N"},
+        {"threads", 0, POPT_ARG_STRING, &plan.threads_text, 0,
+         "Callers beside each other (default 1).", "N"},
+        {"seconds", 0, POPT_ARG_STRING, &plan.seconds_text, 0,
+         "For each row, and again for its ceiling (default 2).", "S"},
+        {"seed", 0, POPT_ARG_STRING, &plan.seed_text, 0, "Of keys and values (default 1).", "N"},
+        POPT_TABLEEND,
     };
     int code = EXIT_USAGE;
-    poptContext context = cli_parse(argc, argv, table, "", &code);
+    poptContext context = cli_parse(argc, argv, own, &code);
     if (context == NULL) {
         return code;
     }
     plan.ops = plan.ops != NULL ? plan.ops : strdup("get,set,exists");
     plan.sizes = plan.sizes != NULL ? plan.sizes : strdup("4K,64K,1M,4M");
-    struct bench_case cases[CASES_MAX];
-    if (plan.batch < 1 || plan.batch > 100000 || plan.threads < 1 || plan.threads > 64 ||
-        !(plan.seconds > 0 && plan.seconds <= 3600)) {
-        code = cli_fail(EXIT_USAGE,
-                        "--batch is 1 to 100000, --threads 1 to 64, --seconds up to 3600");
-    } else {
-        int n = make_cases(&plan, cases);
-        code = n < 0 ? EXIT_USAGE : with_server(cases, n);
+    plan.nonce = now_ns() ^ (uint64_t)getpid() << 48;
+    code = poptPeekArg(context) != NULL ? cli_usage("bench") : make_cases(&plan);
+    if (code == EXIT_DONE) {
+        code = with_server(&plan);
     }
-    free(plan.ops);
-    free(plan.sizes);
+    char *const given[] = {plan.ops,          plan.sizes,        plan.batch_text,
+                           plan.threads_text, plan.seconds_text, plan.seed_text};
+    for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+        free(given[i]);
+    }
     poptFreeContext(context);
     return code;
 }

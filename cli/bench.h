@@ -13,33 +13,49 @@ struct bench_case {
     uint64_t value_bytes; /* 0 with exists */
     uint32_t batch;       /* keys */
     unsigned threads;
-    double seconds;
+    unsigned lanes; /* connections for values */
+    double seconds; /* of ours, and again of the ceiling */
     uint64_t seed;
+    uint64_t nonce; /* makes the keys of this run's sets new to the servers */
 };
 
 struct bench_row {
-    uint64_t batches, keys, failed;
-    double elapsed_s, cpu_s;
+    uint64_t batches, failed;
     double p50_us, p99_us, p999_us; /* of a batch */
-    double ceiling_bytes_per_s;     /* exists: of requests and replies */
-    double bytes_per_s, keys_per_s, ratio;
+    double cpu_cores;
+    double bytes_per_s, keys_per_s; /* exists: bytes of requests and replies */
+    double ceiling_bytes_per_s, ratio;
 };
 
-/* bench_raw.c: bytes per second of a raw socket pair moving the same bytes in the same shape: a
- * request, then `down` bytes to the client or `up` bytes from it and a short answer. 0: failed. */
-double bench_ceiling(uint64_t up, uint64_t down, unsigned connections, double seconds);
+/* Larger than a last-level cache: what each side moves its bytes from and to, in turn. */
+uint64_t bench_working_set(void);
+/* Memory of at least that size, or NULL; bench_unmap ends it. */
+void *bench_map(uint64_t bytes);
+void bench_unmap(void *memory, uint64_t bytes);
+
+/*
+ * bench_raw.c: raw sockets that move bytes in the shape of a case: `up` bytes to the other side,
+ * then `down` bytes from it, again and again on each of the connections.
+ */
+struct bench_raw;
+struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections);
+void bench_raw_close(struct bench_raw *raw);
+/* Exchanges for about `seconds`. Adds to the number of exchanges of all connections and to the time
+ * that they took. */
+void bench_raw_run(struct bench_raw *raw, double seconds, uint64_t *exchanges, double *elapsed_s);
 
 /* bench_server.c: memkv serve in a process of its own. */
 struct bench_server {
     pid_t pid;
     char address[80];
 };
-int bench_server_start(struct bench_server *server, const char *memory);
+int bench_server_start(struct bench_server *server);
 void bench_server_stop(struct bench_server *server);
-double bench_cpu_of(pid_t pid); /* seconds of CPU used so far */
+double bench_cpu_of(pid_t pid); /* seconds of CPU used so far; 0: of this process */
 
-/* bench_run.c */
+/* bench_run.c. `slice` is called after each of BENCH_SLICES parts. */
+#define BENCH_SLICES 8u
 int bench_run(struct mkv_client *client, const struct bench_case *c, pid_t server,
-              struct bench_row *row_out);
+              void (*slice)(void *arg), void *arg, struct bench_row *row_out);
 
 #endif

@@ -1,89 +1,130 @@
 /*
- * The ceiling: what the kernel's sockets give for the same bytes in the same shape. Both ends are
- * threads that do nothing else; buffers are larger than a last-level cache share, as the values are.
+ * The ceiling: what the kernel's sockets give for the same bytes in the same shape, over as many
+ * connections. Both ends are threads that do nothing else; what they send and receive goes through
+ * more memory than a last-level cache holds, as values do.
  */
 #include "cli/bench.h"
 
 #include "cli/cli.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_MAX ((uint64_t)128 << 20)
-#define SEGMENT    ((size_t)256 << 10)
+#define SEGMENT         ((uint64_t)256 << 10)
+#define WORKING_SET_MIN ((uint64_t)128 << 20)
+#define WORKING_SET_MAX ((uint64_t)512 << 20)
 
 struct side {
     int fd;
     uint64_t send_bytes, receive_bytes; /* per exchange */
     uint64_t until_ns;                  /* the client's */
     uint64_t exchanges;
+    uint64_t at; /* in the buffer; goes round */
+    uint64_t room;
     uint8_t *buffer;
-    bool first; /* sends first */
+    pthread_t thread;
+    bool started, broken;
 };
 
-static uint64_t room(const struct side *s)
+struct bench_raw {
+    unsigned n;
+    struct side *clients, *servers;
+};
+
+uint64_t bench_working_set(void)
 {
-    uint64_t n = s->send_bytes > s->receive_bytes ? s->send_bytes : s->receive_bytes;
-    return n < BUFFER_MAX ? n : BUFFER_MAX;
+    long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    uint64_t wanted = cache > 0 ? 4 * (uint64_t)cache : 0;
+    return wanted < WORKING_SET_MIN   ? WORKING_SET_MIN
+           : wanted > WORKING_SET_MAX ? WORKING_SET_MAX
+                                      : wanted;
 }
 
-static int send_all(struct side *s)
+void *bench_map(uint64_t bytes)
 {
-    uint64_t cap = room(s);
-    for (uint64_t at = 0; at < s->send_bytes;) {
-        uint64_t in = at % cap, n = s->send_bytes - at;
-        n = n < cap - in ? n : cap - in;
-        n = n < SEGMENT ? n : SEGMENT;
-        ssize_t r = send(s->fd, s->buffer + in, n, MSG_NOSIGNAL);
-        if (r <= 0) {
-            return -1;
-        }
-        at += (uint64_t)r;
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        return NULL;
     }
-    return 0;
+    madvise(p, bytes, MADV_HUGEPAGE);
+    madvise(p, bytes, MADV_POPULATE_WRITE);
+    return p;
 }
 
-static int receive_all(struct side *s)
+void bench_unmap(void *memory, uint64_t bytes)
 {
-    uint64_t cap = room(s);
-    for (uint64_t at = 0; at < s->receive_bytes;) {
-        uint64_t in = at % cap, n = s->receive_bytes - at;
-        n = n < cap - in ? n : cap - in;
-        n = n < SEGMENT ? n : SEGMENT;
-        ssize_t r = recv(s->fd, s->buffer + in, n, 0);
-        if (r <= 0) {
-            return -1;
-        }
-        at += (uint64_t)r;
+    if (memory != NULL) {
+        munmap(memory, bytes);
     }
-    return 0;
+}
+
+/* ---- an exchange ----------------------------------------------------------------------------- */
+
+/* Returns what to move next, at most `left`, and moves on in the buffer. */
+static uint64_t next_piece(struct side *s, uint64_t left, uint8_t **out)
+{
+    uint64_t n = left < SEGMENT ? left : SEGMENT;
+    if (s->at + n > s->room) {
+        s->at = 0;
+    }
+    *out = s->buffer + s->at;
+    return n;
+}
+
+static bool send_all(struct side *s)
+{
+    for (uint64_t left = s->send_bytes; left > 0;) {
+        uint8_t *from;
+        uint64_t n = next_piece(s, left, &from);
+        ssize_t r = send(s->fd, from, n, MSG_NOSIGNAL);
+        if (r <= 0) {
+            return false;
+        }
+        s->at += (uint64_t)r;
+        left -= (uint64_t)r;
+    }
+    return true;
+}
+
+static bool receive_all(struct side *s)
+{
+    for (uint64_t left = s->receive_bytes; left > 0;) {
+        uint8_t *to;
+        uint64_t n = next_piece(s, left, &to);
+        ssize_t r = recv(s->fd, to, n, 0);
+        if (r <= 0) {
+            return false;
+        }
+        s->at += (uint64_t)r;
+        left -= (uint64_t)r;
+    }
+    return true;
 }
 
 static void *client_side(void *arg)
 {
     struct side *s = arg;
-    while (now_ns() < s->until_ns && send_all(s) == 0 && receive_all(s) == 0) {
-        s->exchanges++;
+    while (!s->broken && now_ns() < s->until_ns) {
+        s->broken = !send_all(s) || !receive_all(s);
+        s->exchanges += !s->broken;
     }
-    shutdown(s->fd, SHUT_RDWR);
     return NULL;
 }
 
 static void *server_side(void *arg)
 {
     struct side *s = arg;
-    while (receive_all(s) == 0 && send_all(s) == 0) {
-        s->exchanges++;
+    while (receive_all(s) && send_all(s)) {
     }
     return NULL;
 }
+
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static int connect_pair(int pair[2])
 {
@@ -91,73 +132,101 @@ static int connect_pair(int pair[2])
     socklen_t len = sizeof(address);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
     pair[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int r = -1;
+    pair[1] = -1;
     if (listener >= 0 && pair[0] >= 0 &&
         bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0 &&
         listen(listener, 1) == 0 && getsockname(listener, (struct sockaddr *)&address, &len) == 0 &&
         connect(pair[0], (struct sockaddr *)&address, sizeof(address)) == 0) {
         pair[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        r = pair[1] < 0 ? -1 : 0;
     }
-    if (r == 0) {
-        setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        setsockopt(pair[1], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    } else if (pair[0] >= 0) {
-        close(pair[0]);
+    for (int i = 0; i < 2 && pair[1] >= 0; i++) {
+        setsockopt(pair[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
     if (listener >= 0) {
         close(listener);
     }
-    return r;
+    return pair[1] >= 0 ? 0 : -1;
 }
 
-static void *buffer_of(const struct side *s)
+static bool open_pair(struct side *client, struct side *server, uint64_t up, uint64_t down,
+                      uint64_t room)
 {
-    void *p = mmap(NULL, room(s), PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    int pair[2];
+    int r = connect_pair(pair);
+    *client = (struct side){.fd = pair[0], .send_bytes = up, .receive_bytes = down, .room = room};
+    *server = (struct side){.fd = pair[1], .send_bytes = down, .receive_bytes = up, .room = room};
+    client->buffer = r == 0 ? bench_map(room) : NULL;
+    server->buffer = r == 0 ? bench_map(room) : NULL;
+    if (client->buffer == NULL || server->buffer == NULL) {
+        return false;
+    }
+    server->started = pthread_create(&server->thread, NULL, server_side, server) == 0;
+    return server->started;
 }
 
-double bench_ceiling(uint64_t up, uint64_t down, unsigned connections, double seconds)
+struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections)
 {
+    struct bench_raw *raw = calloc(1, sizeof(*raw));
     struct side *sides = calloc(2 * (size_t)connections, sizeof(*sides));
-    pthread_t *threads = calloc(2 * (size_t)connections, sizeof(*threads));
-    unsigned n = 0;
-    double result = 0;
-    for (; sides != NULL && threads != NULL && n < connections; n++) {
-        int pair[2];
-        struct side *c = &sides[2 * n], *s = &sides[2 * n + 1];
-        if (connect_pair(pair) < 0) {
-            break;
-        }
-        *c = (struct side){.fd = pair[0], .send_bytes = up, .receive_bytes = down, .first = true};
-        *s = (struct side){.fd = pair[1], .send_bytes = down, .receive_bytes = up};
-        c->buffer = buffer_of(c);
-        s->buffer = buffer_of(s);
+    if (raw == NULL || sides == NULL) {
+        free(raw);
+        free(sides);
+        return NULL;
     }
-    bool ok = n == connections;
-    for (unsigned i = 0; i < 2 * n; i++) {
-        ok = ok && sides[i].buffer != NULL;
-    }
-    if (ok) {
-        uint64_t start = now_ns(), exchanges = 0;
-        for (unsigned i = 0; i < 2 * n; i++) {
-            sides[i].until_ns = start + (uint64_t)(seconds * 1e9);
-            pthread_create(&threads[i], NULL, i % 2 == 0 ? client_side : server_side, &sides[i]);
+    uint64_t room = bench_working_set() / connections;
+    room = room > SEGMENT ? room : SEGMENT;
+    raw->clients = sides;
+    raw->servers = sides + connections;
+    for (unsigned i = 0; i < connections; i++) {
+        raw->n++;
+        if (!open_pair(&raw->clients[i], &raw->servers[i], up, down, room)) {
+            bench_raw_close(raw);
+            return NULL;
         }
-        for (unsigned i = 0; i < 2 * n; i++) {
-            pthread_join(threads[i], NULL);
-            exchanges += i % 2 == 0 ? sides[i].exchanges : 0;
-        }
-        result = (double)exchanges * (double)(up + down) / ((double)(now_ns() - start) / 1e9);
     }
-    for (unsigned i = 0; i < 2 * n; i++) {
-        if (sides[i].buffer != NULL) {
-            munmap(sides[i].buffer, room(&sides[i]));
-        }
-        close(sides[i].fd);
+    return raw;
+}
+
+static void close_side(struct side *s)
+{
+    if (s->fd >= 0) {
+        close(s->fd);
     }
-    free(sides);
-    free(threads);
-    return result;
+    bench_unmap(s->buffer, s->room);
+}
+
+void bench_raw_close(struct bench_raw *raw)
+{
+    if (raw == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < raw->n; i++) {
+        if (raw->servers[i].started) {
+            shutdown(raw->clients[i].fd, SHUT_RDWR);
+            pthread_join(raw->servers[i].thread, NULL);
+        }
+        close_side(&raw->clients[i]);
+        close_side(&raw->servers[i]);
+    }
+    free(raw->clients);
+    free(raw);
+}
+
+void bench_raw_run(struct bench_raw *raw, double seconds, uint64_t *exchanges, double *elapsed_s)
+{
+    uint64_t start = now_ns();
+    for (unsigned i = 0; i < raw->n; i++) {
+        struct side *s = &raw->clients[i];
+        s->until_ns = start + (uint64_t)(seconds * 1e9);
+        s->exchanges = 0;
+        s->started = pthread_create(&s->thread, NULL, client_side, s) == 0;
+    }
+    for (unsigned i = 0; i < raw->n; i++) {
+        struct side *s = &raw->clients[i];
+        if (s->started) {
+            pthread_join(s->thread, NULL);
+            *exchanges += s->exchanges;
+        }
+    }
+    *elapsed_s += (double)(now_ns() - start) / 1e9;
 }

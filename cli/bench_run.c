@@ -5,22 +5,30 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 
-#define SAMPLES_MAX ((size_t)1 << 20)
-#define KEY_BYTES   64
+#define SAMPLES_MAX  ((size_t)1 << 18)
+#define FILLED_MAX   256u /* batches that get and exists ask for in turn */
+#define KEY_BYTES    64
+#define KEY_ON_WIRE  32
+#define FAR          ((uint64_t)1 << 40)
+#define REQUEST_HEAD 128
+#define REPLY_HEAD   96
 
 struct runner {
     const struct bench_case *c;
     struct mkv_client *client;
-    unsigned index;
-    uint64_t first_key, n_keys; /* get, exists: those that are there; set: counts up */
+    struct mkv_batch *batch;
+    uint64_t first_key, n_keys; /* get, exists: those that are there */
+    uint64_t at;                /* the next one, from first_key on */
     uint8_t *values;
+    uint64_t room; /* bytes of values; batches take them in turn */
     uint64_t until_ns;
     uint64_t batches, failed;
     float *samples; /* microseconds, one per batch */
+    pthread_t thread;
 };
+
+/* ---- keys and values ------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t x)
 {
@@ -30,64 +38,131 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* A key as engines have it: 64 hexadecimal digits. */
-static void key_of(uint64_t seed, uint64_t number, char out[KEY_BYTES + 1])
+/* A key as engines have it: 64 hexadecimal digits. Those of sets are new in each run, since a value
+ * that is there already moves no bytes. */
+static void key_of(const struct bench_case *c, enum mkv_op op, uint64_t number,
+                   char out[KEY_BYTES + 1])
 {
+    bool new = c->op == MKV_OP_SET &&op == MKV_OP_SET;
+    uint64_t seed = c->seed ^ mix(c->value_bytes) ^ (new ? c->nonce : 0);
     for (int i = 0; i < 4; i++) {
         snprintf(out + 16 * i, 17, "%016llx",
                  (unsigned long long)mix(seed ^ mix(number * 4 + (uint64_t)i)));
     }
 }
 
-static int one_batch(struct runner *r, struct mkv_batch *batch, enum mkv_op op, uint64_t first)
+static uint64_t bytes_of_batch(const struct bench_case *c)
+{
+    return c->batch * c->value_bytes;
+}
+
+static bool all_as_wanted(const struct bench_case *c, const struct mkv_batch *batch)
+{
+    if (c->op != MKV_OP_SET) {
+        return mkv_batch_prefix(batch) == c->batch;
+    }
+    for (uint32_t i = 0; i < c->batch; i++) {
+        if (mkv_batch_status(batch, i) != MKV_STORED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool one_batch(struct runner *r, enum mkv_op op, uint64_t from)
 {
     struct mkv_batch_options options = {.size = sizeof(options), .timeout_ns = 8000000000u};
     char key[KEY_BYTES + 1];
-    int e = mkv_batch_begin(batch, op, &options);
+    uint64_t bytes = bytes_of_batch(r->c);
+    uint64_t turn = bytes > 0 ? from / r->c->batch % (r->room / bytes) : 0;
+    int e = mkv_batch_begin(r->batch, op, &options);
     for (uint32_t i = 0; i < r->c->batch && e >= 0; i++) {
-        uint64_t number = first + i;
-        struct mkv_segment segment = {r->values + i * r->c->value_bytes, r->c->value_bytes};
-        key_of(r->c->seed ^ mix(r->c->value_bytes), number, key);
-        e = mkv_batch_add(batch, key, KEY_BYTES, &segment, op == MKV_OP_EXISTS ? 0 : 1);
+        struct mkv_segment segment = {r->values + turn * bytes + i * r->c->value_bytes,
+                                      r->c->value_bytes};
+        key_of(r->c, op, r->first_key + from + i, key);
+        e = mkv_batch_add(r->batch, key, KEY_BYTES, &segment, op == MKV_OP_EXISTS ? 0 : 1);
     }
-    e = e < 0 ? e : mkv_batch_submit(batch);
-    if (e >= 0) {
-        mkv_batch_wait(batch);
-        e = mkv_batch_prefix(batch) == r->c->batch ? 0 : 1;
+    e = e < 0 ? e : mkv_batch_submit(r->batch);
+    if (e < 0) {
+        return false;
     }
-    return e;
+    mkv_batch_wait(r->batch);
+    return all_as_wanted(r->c, r->batch);
 }
 
-static int fill(struct runner *r, struct mkv_batch *batch)
+/* ---- runners --------------------------------------------------------------------------------- */
+
+static bool prepare(struct runner *r, const struct bench_case *c, struct mkv_client *client,
+                    unsigned index)
 {
-    for (uint64_t at = 0; at < r->n_keys; at += r->c->batch) {
-        if (one_batch(r, batch, MKV_OP_SET, r->first_key + at) != 0) {
-            return -1;
+    uint64_t bytes = bytes_of_batch(c);
+    uint64_t turns = bytes > 0 ? bench_working_set() / c->threads / bytes : 1;
+    uint64_t filled = bytes == 0 ? 64 : turns < 1 ? 1 : turns > FILLED_MAX ? FILLED_MAX : turns;
+    *r = (struct runner){.c = c, .client = client, .n_keys = filled * c->batch};
+    r->first_key = index * FAR;
+    r->room = bytes > 0 ? (turns < 1 ? 1 : turns) * bytes : 1;
+    r->samples = malloc(SAMPLES_MAX * sizeof(*r->samples));
+    r->values = bench_map(r->room);
+    if (r->samples == NULL || r->values == NULL || mkv_batch_create(client, &r->batch) < 0) {
+        return false;
+    }
+    for (uint64_t i = 0; i + 8 <= r->room; i += 8) {
+        uint64_t word = mix(c->seed ^ i);
+        memcpy(r->values + i, &word, 8);
+    }
+    for (uint64_t at = 0; c->op != MKV_OP_SET && at < r->n_keys; at += c->batch) {
+        if (!one_batch(r, MKV_OP_SET, at)) {
+            return false;
         }
     }
-    return 0;
+    return true;
+}
+
+static void dispose(struct runner *r)
+{
+    mkv_batch_destroy(&r->batch);
+    bench_unmap(r->values, r->room);
+    free(r->samples);
 }
 
 static void *run(void *arg)
 {
     struct runner *r = arg;
-    struct mkv_batch *batch;
-    if (mkv_batch_create(r->client, &batch) < 0) {
-        r->failed++;
-        return NULL;
-    }
-    for (uint64_t at = 0; now_ns() < r->until_ns; at += r->c->batch) {
-        uint64_t first = r->first_key + (r->c->op == MKV_OP_SET ? at : at % r->n_keys);
+    while (now_ns() < r->until_ns) {
         uint64_t start = now_ns();
-        r->failed += one_batch(r, batch, r->c->op, first) != 0;
+        r->failed += !one_batch(r, r->c->op, r->at);
         if (r->batches < SAMPLES_MAX) {
             r->samples[r->batches] = (float)((double)(now_ns() - start) / 1e3);
         }
         r->batches++;
+        r->at += r->c->batch;
+        if (r->c->op != MKV_OP_SET && r->at >= r->n_keys) {
+            r->at = 0;
+        }
     }
-    mkv_batch_destroy(&batch);
     return NULL;
 }
+
+static void run_all(struct runner *runners, const struct bench_case *c, double seconds,
+                    double *elapsed_s)
+{
+    uint64_t start = now_ns();
+    for (unsigned i = 0; i < c->threads; i++) {
+        runners[i].until_ns = start + (uint64_t)(seconds * 1e9);
+        if (pthread_create(&runners[i].thread, NULL, run, &runners[i]) != 0) {
+            runners[i].thread = pthread_self();
+            run(&runners[i]);
+        }
+    }
+    for (unsigned i = 0; i < c->threads; i++) {
+        if (!pthread_equal(runners[i].thread, pthread_self())) {
+            pthread_join(runners[i].thread, NULL);
+        }
+    }
+    *elapsed_s += (double)(now_ns() - start) / 1e9;
+}
+
+/* ---- what came out --------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {
@@ -95,119 +170,102 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void percentiles(struct runner *runners, unsigned n, struct bench_row *row)
+static void percentiles(const struct runner *runners, unsigned n, struct bench_row *row)
 {
-    size_t total = 0, at = 0;
-    for (unsigned i = 0; i < n; i++) {
-        total += runners[i].batches < SAMPLES_MAX ? runners[i].batches : SAMPLES_MAX;
-    }
-    float *all = malloc((total + 1) * sizeof(*all));
-    if (all == NULL || total == 0) {
-        free(all);
-        return;
-    }
-    for (unsigned i = 0; i < n; i++) {
+    float *all = malloc(((size_t)n * SAMPLES_MAX + 1) * sizeof(*all));
+    size_t total = 0;
+    for (unsigned i = 0; i < n && all != NULL; i++) {
         size_t k = runners[i].batches < SAMPLES_MAX ? runners[i].batches : SAMPLES_MAX;
-        memcpy(all + at, runners[i].samples, k * sizeof(*all));
-        at += k;
+        memcpy(all + total, runners[i].samples, k * sizeof(*all));
+        total += k;
     }
-    qsort(all, total, sizeof(*all), by_value);
-    row->p50_us = (double)all[total / 2];
-    row->p99_us = (double)all[total * 99 / 100];
-    row->p999_us = (double)all[total * 999 / 1000];
+    if (total > 0) {
+        qsort(all, total, sizeof(*all), by_value);
+        row->p50_us = (double)all[total / 2];
+        row->p99_us = (double)all[total * 99 / 100];
+        row->p999_us = (double)all[total * 999 / 1000];
+    }
     free(all);
 }
 
-static double own_cpu(void)
+/* Bytes of a batch's request and reply beside its values. */
+static uint64_t up_of(const struct bench_case *c)
 {
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    return REQUEST_HEAD + (uint64_t)c->batch * KEY_ON_WIRE;
 }
 
-static int prepare(struct runner *r, const struct bench_case *c, struct mkv_client *client,
-                   unsigned index)
+static uint64_t down_of(const struct bench_case *c)
 {
-    uint64_t room = c->batch * (c->value_bytes > 0 ? c->value_bytes : 1);
-    uint64_t wanted = ((uint64_t)192 << 20) / c->threads / room;
-    uint64_t batches = c->value_bytes == 0 ? 64 : wanted < 1 ? 1 : wanted > 256 ? 256 : wanted;
-    *r = (struct runner){.c = c, .client = client, .index = index, .n_keys = batches * c->batch};
-    r->first_key = (uint64_t)index << 40;
-    r->samples = malloc(SAMPLES_MAX * sizeof(*r->samples));
-    void *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
-                   -1, 0);
-    r->values = p == MAP_FAILED ? NULL : p;
-    struct mkv_batch *batch;
-    if (r->samples == NULL || r->values == NULL || mkv_batch_create(client, &batch) < 0) {
-        return -1;
-    }
-    for (uint64_t i = 0; i + 8 <= room; i += 8) {
-        uint64_t word = mix(c->seed ^ i);
-        memcpy(r->values + i, &word, 8);
-    }
-    int e = c->op == MKV_OP_SET ? 0 : fill(r, batch);
-    r->first_key += c->op == MKV_OP_SET ? (uint64_t)1 << 39 : 0;
-    mkv_batch_destroy(&batch);
-    return e;
+    return REPLY_HEAD + c->batch / 8u;
 }
 
-static void dispose(struct runner *r)
+/* What both sides of the ratio count: bytes of values; of messages where there are none. */
+static double counted(const struct bench_case *c)
 {
-    if (r->values != NULL) {
-        munmap(r->values, r->c->batch * (r->c->value_bytes > 0 ? r->c->value_bytes : 1));
-    }
-    free(r->samples);
+    return (double)(c->op == MKV_OP_EXISTS ? up_of(c) + down_of(c) : bytes_of_batch(c));
 }
 
-static double ceiling(const struct bench_case *c)
+/* As many connections as values have lanes, as many bytes on their way at once. */
+static unsigned connections_of(const struct bench_case *c)
 {
-    uint64_t bytes = c->batch * c->value_bytes;
-    uint64_t up = c->op == MKV_OP_SET ? bytes : c->batch * 32u + 128;
-    uint64_t down = c->op == MKV_OP_GET ? bytes : c->op == MKV_OP_SET ? 64 : c->batch / 8 + 96;
-    return bench_ceiling(up, down, c->threads, c->seconds / 2);
+    unsigned lanes = c->op == MKV_OP_EXISTS ? 1 : c->lanes;
+    return lanes > c->threads ? lanes : c->threads;
+}
+
+static struct bench_raw *open_raw(const struct bench_case *c)
+{
+    uint64_t up = up_of(c) + (c->op == MKV_OP_SET ? bytes_of_batch(c) : 0);
+    uint64_t down = down_of(c) + (c->op == MKV_OP_GET ? bytes_of_batch(c) : 0);
+    unsigned n = connections_of(c);
+    return bench_raw_open(up * c->threads / n, down * c->threads / n, n);
+}
+
+/* In turns, so that the machine's mood is in both. */
+static void measure(struct runner *runners, const struct bench_case *c, struct bench_raw *raw,
+                    pid_t server, void (*slice)(void *arg), void *arg, struct bench_row *row)
+{
+    double seconds = c->seconds / BENCH_SLICES, ours_s = 0, raw_s = 0, cpu_s = 0;
+    uint64_t exchanges = 0;
+    for (unsigned i = 0; i < BENCH_SLICES; i++) {
+        bench_raw_run(raw, seconds, &exchanges, &raw_s);
+        double before = bench_cpu_of(0) + (server > 0 ? bench_cpu_of(server) : 0);
+        run_all(runners, c, seconds, &ours_s);
+        cpu_s += bench_cpu_of(0) + (server > 0 ? bench_cpu_of(server) : 0) - before;
+        slice(arg);
+    }
+    for (unsigned i = 0; i < c->threads; i++) {
+        row->batches += runners[i].batches;
+        row->failed += runners[i].failed;
+    }
+    double whole = (double)(row->batches - row->failed);
+    double scale = (double)c->threads / connections_of(c);
+    row->cpu_cores = cpu_s / ours_s;
+    row->keys_per_s = whole * c->batch / ours_s;
+    row->bytes_per_s = whole * counted(c) / ours_s;
+    row->ceiling_bytes_per_s = (double)exchanges * scale * counted(c) / raw_s;
+    row->ratio = row->ceiling_bytes_per_s > 0 ? row->bytes_per_s / row->ceiling_bytes_per_s : 0;
+    percentiles(runners, c->threads, row);
 }
 
 int bench_run(struct mkv_client *client, const struct bench_case *c, pid_t server,
-              struct bench_row *row)
+              void (*slice)(void *arg), void *arg, struct bench_row *row)
 {
     struct runner *runners = calloc(c->threads, sizeof(*runners));
-    pthread_t *threads = calloc(c->threads, sizeof(*threads));
-    int r = runners == NULL || threads == NULL ? -1 : 0;
     unsigned prepared = 0;
+    bool ok = runners != NULL;
     *row = (struct bench_row){0};
-    while (r == 0 && prepared < c->threads) {
-        r = prepare(&runners[prepared], c, client, prepared);
+    while (ok && prepared < c->threads) {
+        ok = prepare(&runners[prepared], c, client, prepared);
         prepared++;
     }
-    if (r == 0) {
-        /* Half of the ceiling before and half after: the machine's mood is in both. */
-        row->ceiling_bytes_per_s = ceiling(c) / 2;
-        uint64_t start = now_ns();
-        double cpu = own_cpu() + bench_cpu_of(server);
-        for (unsigned i = 0; i < c->threads; i++) {
-            runners[i].until_ns = start + (uint64_t)(c->seconds * 1e9);
-            pthread_create(&threads[i], NULL, run, &runners[i]);
-        }
-        for (unsigned i = 0; i < c->threads; i++) {
-            pthread_join(threads[i], NULL);
-            row->batches += runners[i].batches;
-            row->failed += runners[i].failed;
-        }
-        row->elapsed_s = (double)(now_ns() - start) / 1e9;
-        row->cpu_s = own_cpu() + bench_cpu_of(server) - cpu;
-        row->keys = (row->batches - row->failed) * c->batch;
-        row->keys_per_s = (double)row->keys / row->elapsed_s;
-        uint64_t moved = c->op == MKV_OP_EXISTS ? 32 + 1 : c->value_bytes;
-        row->bytes_per_s = row->keys_per_s * (double)moved;
-        percentiles(runners, c->threads, row);
-        row->ceiling_bytes_per_s += ceiling(c) / 2;
-        row->ratio = row->ceiling_bytes_per_s > 0 ? row->bytes_per_s / row->ceiling_bytes_per_s : 0;
+    struct bench_raw *raw = ok ? open_raw(c) : NULL;
+    if (raw != NULL) {
+        measure(runners, c, raw, server, slice, arg, row);
     }
+    bench_raw_close(raw);
     for (unsigned i = 0; i < prepared; i++) {
         dispose(&runners[i]);
     }
     free(runners);
-    free(threads);
-    return r;
+    return !ok ? -1 : raw == NULL ? -2 : 0;
 }

@@ -1,31 +1,13 @@
 #include "cli/cli.h"
 
 #include "core/units.h"
+#include "router/seam.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-struct common common;
-
-struct poptOption common_options[] = {
-    {"servers", 's', POPT_ARG_STRING, &common.servers, 0,
-     "servers, as in MEMKV_SERVERS: host[:port],...", "LIST"},
-    {"config", 'c', POPT_ARG_STRING, &common.config, 0, "YAML file (default: $MEMKV_CONFIG)",
-     "FILE"},
-    {"transport", 0, POPT_ARG_STRING, &common.transport, 0, "auto, tcp", "NAME"},
-    {"auth-key-file", 0, POPT_ARG_STRING, &common.auth_key_file, 0,
-     "file with the key that 'memkv keygen' made", "FILE"},
-    {"namespace", 'n', POPT_ARG_STRING, &common.namespace_, 0, "namespace of the keys", "NAME"},
-    {"timeout", 't', POPT_ARG_STRING, &common.timeout, 0, "for each request: 250ms, 2s", "TIME"},
-    {"json", 'j', POPT_ARG_NONE, &common.json, 0, "JSON on stdout, errors too on stderr", NULL},
-    {"verbose", 'v', POPT_ARG_NONE, &common.verbose, 0, "log at level debug", NULL},
-    {"version", 'V', POPT_ARG_NONE, &common.version, 0, "print the version", NULL},
-    POPT_TABLEEND,
-};
 
 uint64_t now_ns(void)
 {
@@ -34,22 +16,51 @@ uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void say(const char *what, int code, const char *text)
+/* ---- errors and results ---------------------------------------------------------------------- */
+
+/* json_pack fails where a text is no UTF-8: then the bytes over 0x7f are replaced. */
+static json_t *json_text(const char *text)
 {
-    if (!common.json) {
+    json_t *o = json_string(text);
+    if (o == NULL) {
+        char *copy = strdup(text);
+        for (char *c = copy; c != NULL && *c != '\0'; c++) {
+            *c = (unsigned char)*c > 0x7f ? '?' : *c;
+        }
+        o = json_string(copy != NULL ? copy : "");
+        free(copy);
+    }
+    return o;
+}
+
+static void dump(FILE *to, json_t *object)
+{
+    json_dumpf(object, to, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    fputc('\n', to);
+    json_decref(object);
+}
+
+/* What a key or a file name brings along must not play with the terminal. */
+static void make_harmless(char *text)
+{
+    for (; *text != '\0'; text++) {
+        *text = ((unsigned char)*text < 32 || *text == 127) ? '?' : *text;
+    }
+}
+
+static void say(const char *what, int code, char *text)
+{
+    make_harmless(text);
+    if (!flags.json) {
         fprintf(stderr, "memkv: %s%s\n", strcmp(what, "warning") == 0 ? "warning: " : "", text);
         return;
     }
-    json_t *o = json_pack("{ss%}", what, text, strlen(text));
-    if (o == NULL) {
-        o = json_pack("{ss}", what, "an error whose text is not UTF-8");
-    }
+    json_t *o = json_object();
+    json_object_set_new(o, what, json_text(text));
     if (code >= 0) {
         json_object_set_new(o, "exit", json_integer(code));
     }
-    json_dumpf(o, stderr, JSON_COMPACT);
-    fputc('\n', stderr);
-    json_decref(o);
+    dump(stderr, o);
 }
 
 int cli_fail(int code, const char *format, ...)
@@ -73,78 +84,115 @@ void cli_warn(const char *format, ...)
     say("warning", -1, text);
 }
 
-void cli_note(const char *format, ...)
+int cli_usage(const char *command)
 {
-    char text[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    say("note", -1, text);
+    return cli_fail(EXIT_USAGE, "wrong arguments; 'memkv %s --help' tells how it is used", command);
 }
 
-poptContext cli_parse(int argc, const char **argv, const struct poptOption *table,
-                      const char *arguments, int *exit_out)
+void cli_log(void *arg, enum mkv_log_level level, const char *line, size_t len)
 {
-    char name[64];
-    snprintf(name, sizeof(name), "memkv %s", argv[0]);
-    poptContext context = poptGetContext(NULL, argc, argv, table, 0);
-    poptSetOtherOptionHelp(context, arguments);
-    argv[0] = strdup(name); /* popt shows argv[0] in its help */
-    int r = poptGetNextOpt(context);
-    if (r < -1) {
-        *exit_out = cli_fail(EXIT_USAGE, "%s: %s; '%s --help' tells the options",
-                             poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(r), name);
-        poptFreeContext(context);
-        return NULL;
+    static const char *const words[] = {"error", "warning", "info", "debug"};
+    const bool *quiet = arg;
+    (void)len;
+    if (quiet != NULL && *quiet && !flags.verbose) {
+        return;
     }
-    if (common.version) {
-        printf("memkv %s\n", mkv_version());
-        *exit_out = EXIT_DONE;
-        poptFreeContext(context);
-        return NULL;
+    if (!flags.json) {
+        fprintf(stderr, "memkv: %s: %s\n", words[level], line);
+        return;
     }
-    return context;
+    json_t *o = json_object();
+    json_object_set_new(o, "log", json_text(line));
+    json_object_set_new(o, "level", json_string(words[level]));
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    if (text != NULL) {
+        fprintf(stderr, "%s\n", text); /* one call: lines of several threads do not mix */
+        free(text);
+    }
 }
 
-size_t cli_options(struct mkv_option out[CLI_OPTIONS_MAX])
+const char *cli_key(const char *key, size_t len, char out[KEY_TEXT])
 {
-    size_t n = 0;
-    const struct mkv_option all[] = {
-        {"servers", common.servers},
-        {"transport", common.transport},
-        {"auth_key_file", common.auth_key_file},
-        {"namespace", common.namespace_},
-        {"get_timeout", common.timeout},
-        {"set_timeout", common.timeout},
-        {"exists_timeout", common.timeout},
-        {"log_level", common.verbose ? "debug" : NULL},
-    };
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        if (all[i].value != NULL) {
-            out[n++] = all[i];
+    char *to = out;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)key[i];
+        if (c < 32 || c == 127) {
+            to += snprintf(to, 5, "\\x%02x", c);
+        } else {
+            *to++ = (char)c;
         }
     }
-    return n;
+    *to = '\0';
+    return out;
 }
 
-struct mkv_client *cli_open(int *exit_out)
+bool cli_key_ok(const char *key)
 {
-    struct mkv_option list[CLI_OPTIONS_MAX];
+    size_t len = strlen(key);
+    if (len < 1 || len > MKV_KEY_MAX) {
+        cli_fail(EXIT_USAGE, "a key has 1 to %u bytes, this one has %zu", MKV_KEY_MAX, len);
+        return false;
+    }
+    return true;
+}
+
+json_t *cli_json_key(const char *key, size_t len)
+{
+    json_t *o = json_object(), *text = json_stringn(key, len);
+    if (text != NULL) {
+        json_object_set_new(o, "key", text);
+        return o;
+    }
+    char hex[2 * MKV_KEY_MAX + 1] = "";
+    for (size_t i = 0; i < len && i < MKV_KEY_MAX; i++) {
+        snprintf(hex + 2 * i, 3, "%02x", (unsigned char)key[i]);
+    }
+    json_object_set_new(o, "key_hex", json_string(hex));
+    return o;
+}
+
+json_t *cli_json_text(const char *text)
+{
+    return json_text(text);
+}
+
+void cli_print(json_t *object)
+{
+    dump(stdout, object);
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+static bool is_quiet;
+
+struct mkv_client *cli_open_with(struct mkv__config *config, bool quiet, int *exit_out)
+{
     struct mkv_client_options options = {
-        .size = sizeof(options),
-        .options = list,
-        .n_options = cli_options(list),
-        .config_file = common.config,
-    };
+        .size = sizeof(options), .log = cli_log, .log_arg = &is_quiet};
+    struct mkv__client_seam seam = {.config = config};
     struct mkv_client *client = NULL;
     struct mkv_error error = {0};
-    int r = mkv_client_open(&options, &client, &error);
+    is_quiet = quiet;
+    int r = mkv__client_open_on(&options, &seam, &client, &error);
     if (r < 0) {
-        *exit_out = cli_fail(r == -EINVAL ? EXIT_USAGE : cli_exit_of(r), "%s", error.text);
+        *exit_out = cli_fail(cli_exit_of(r), "%s", error.text);
         return NULL;
     }
+    reload_start(client);
     return client;
+}
+
+struct mkv_client *cli_open(bool quiet, int *exit_out)
+{
+    struct mkv__config *config = cli_config(MKV__CLIENT, exit_out);
+    return config != NULL ? cli_open_with(config, quiet, exit_out) : NULL;
+}
+
+void cli_close(struct mkv_client **client)
+{
+    reload_stop();
+    mkv_client_close(client);
 }
 
 int cli_exit_of(int error)
@@ -175,7 +223,7 @@ bool cli_size(const char *option, const char *text, uint64_t *out)
 {
     const char *why;
     if (mkv__parse_size(text, out, &why) < 0) {
-        cli_fail(EXIT_USAGE, "%s: \"%s\": %s", option, text, why);
+        cli_fail(EXIT_USAGE, "%s: \"%s\" %s", option, text, why);
         return false;
     }
     return true;

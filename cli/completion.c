@@ -5,37 +5,37 @@
 static void bash(void)
 {
     printf("_memkv() {\n"
-           "    local word=${COMP_WORDS[COMP_CWORD]}\n"
-           "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-           "        COMPREPLY=($(compgen -W \"");
+           "    local word=$2 words=\n"
+           "    if [[ $COMP_CWORD -eq 1 ]]; then\n"
+           "        words='");
     for (const struct command *c = commands; c->name != NULL; c++) {
         printf("%s ", c->name);
     }
-    printf("--help --version\" -- \"$word\"))\n"
+    printf("--help --version'\n"
            "    elif [[ $word == -* ]]; then\n"
-           "        COMPREPLY=($(compgen -W \"$(memkv \"${COMP_WORDS[1]}\" --help 2>/dev/null |\n"
-           "            grep -o -- '--[a-z-]*')\" -- \"$word\"))\n"
-           "    else\n"
-           "        COMPREPLY=($(compgen -f -- \"$word\"))\n"
+           "        words=$(\"$1\" \"${COMP_WORDS[1]}\" --help-all 2>/dev/null |\n"
+           "            sed -n 's/^  \\(-.,\\)\\{0,1\\} *\\(--[a-z-]*\\).*/\\2/p')\n"
+           "    elif [[ ${COMP_WORDS[1]} == completion ]]; then\n"
+           "        words=bash\n"
+           "    fi\n"
+           "    if [[ -n $words ]]; then\n"
+           "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\" | sort -u)\n"
            "    fi\n"
            "}\n"
-           "complete -F _memkv memkv\n");
+           "complete -o default -F _memkv memkv\n");
 }
 
 int cmd_completion(int argc, const char **argv)
 {
-    struct poptOption table[] = {
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, common_options, 0, "Common options:", NULL},
-        POPT_AUTOHELP POPT_TABLEEND,
-    };
+    const struct poptOption own[] = {POPT_TABLEEND};
     int code = EXIT_USAGE;
-    poptContext context = cli_parse(argc, argv, table, "bash", &code);
+    poptContext context = cli_parse(argc, argv, own, &code);
     if (context == NULL) {
         return code;
     }
     const char *shell = poptGetArg(context);
-    if (shell == NULL || strcmp(shell, "bash") != 0) {
-        code = cli_fail(EXIT_USAGE, "usage: memkv completion bash");
+    if (shell == NULL || strcmp(shell, "bash") != 0 || poptPeekArg(context) != NULL) {
+        code = cli_usage("completion");
     } else {
         bash();
         code = EXIT_DONE;

@@ -1,103 +1,230 @@
 #include "cli/cli.h"
 
-#include "core/config/config.h"
+#include "core/units.h"
 #include "router/probe.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_NS 2000000000u
+#define TIMEOUT_NS  2000000000u
+#define VALUE_WIDTH 32
+#define VALUE_ROOM  4096
 
-static void show_options(const struct mkv__config *config, json_t *json)
+/* ---- options --------------------------------------------------------------------------------- */
+
+/* How much of a value goes on a line: up to a comma if there is one. */
+static int piece_of(const char *value)
 {
-    if (!common.json) {
-        printf("%-22s%-32s%s\n", "option", "value", "origin");
+    int len = (int)strlen(value);
+    if (len <= VALUE_WIDTH) {
+        return len;
     }
-    for (int id = 0; id < MKV_OPT_COUNT; id++) {
-        const struct mkv__option *option = mkv__option_get((enum mkv__option_id)id);
-        char value[1024];
+    for (int i = VALUE_WIDTH; i > VALUE_WIDTH / 2; i--) {
+        if (value[i - 1] == ',') {
+            return i;
+        }
+    }
+    return VALUE_WIDTH;
+}
+
+static void print_option(const char *name, const char *value, const char *origin)
+{
+    int len = piece_of(value);
+    printf("%-19s%-*.*s  %s\n", name, VALUE_WIDTH, len, value, origin);
+    for (value += len; *value != '\0'; value += len) {
+        len = piece_of(value);
+        printf("%-19s%.*s\n", "", len, value);
+    }
+}
+
+static json_t *show_options(const struct mkv__config *config)
+{
+    json_t *all = json_object();
+    if (!flags.json) {
+        print_option("option", "value", "origin");
+    }
+    for (int i = 0; i < MKV_OPT_COUNT; i++) {
+        enum mkv__option_id id = (enum mkv__option_id)i;
+        const struct mkv__option *option = mkv__option_get(id);
+        char value[VALUE_ROOM];
         if (!(option->components & MKV__CLIENT)) {
             continue;
         }
-        mkv__config_print(config, (enum mkv__option_id)id, value, sizeof(value));
-        const char *origin = mkv__config_origin(config, (enum mkv__option_id)id);
-        if (common.json) {
-            json_object_set_new(json, option->name,
-                                json_pack("{ssss}", "value", value, "origin", origin));
+        mkv__config_print(config, id, value, sizeof(value));
+        const char *origin = mkv__config_origin(config, id);
+        if (flags.json) {
+            json_t *o = json_object();
+            json_object_set_new(o, "value", cli_json_text(value));
+            json_object_set_new(o, "origin", cli_json_text(origin));
+            json_object_set_new(all, option->name, o);
         } else {
-            printf("%-22s%-32s%s\n", option->name, value[0] != '\0' ? value : "-", origin);
+            print_option(option->name, value[0] != '\0' ? value : "-", origin);
         }
     }
+    return all;
 }
+
+/* ---- servers --------------------------------------------------------------------------------- */
+
+struct finding {
+    struct mkv__probe probe;
+    json_t *stat;
+    const char *state, *key;
+    char version[32];
+};
 
 /* What to do about an error of a server. */
-static const char *advice(const struct mkv__probe *p)
+static void advise(const struct finding *f, char out[400])
 {
-    switch (p->error) {
-    case -EACCES:
-        return "give both sides the same key: --auth-key-file, or MEMKV_AUTH_KEY";
-    case -EPROTO:
-        return "upgrade the older side; or the port belongs to another program";
-    case -ETIMEDOUT:
-        return "look at the network path, a firewall, and the load of the server";
-    default:
-        return "start it: memkv serve --listen ADDRESS; look at address and port";
+    const struct mkv__probe *p = &f->probe;
+    if (strstr(p->why, "name not found") != NULL) {
+        snprintf(out, 400, "correct the name, or make it known to DNS or /etc/hosts");
+    } else if (p->error == -EACCES) {
+        snprintf(out, 400, "give both sides the same key: --auth-key-file FILE, or MEMKV_AUTH_KEY");
+    } else if (p->error == -EPROTO) {
+        snprintf(out, 400, "upgrade the older side; or the port belongs to another program");
+    } else if (p->error == -ETIMEDOUT) {
+        snprintf(out, 400, "look at the network path, a firewall, and the load of the server");
+    } else {
+        snprintf(out, 400, "start it: memkv serve --listen %.270s; or correct the address",
+                 p->address[0] != '\0' ? p->address : p->name);
     }
 }
 
-static int show_server(struct mkv_client *client, unsigned i, json_t *list)
+static const char *key_trouble(const struct mkv__probe *p)
 {
-    struct mkv__probe p;
-    int r = mkv__client_probe(client, i, TIMEOUT_NS, &p);
-    json_t *stat = p.stat != NULL ? json_loads(p.stat, 0, NULL) : NULL;
-    const char *version = stat != NULL ? json_string_value(json_object_get(stat, "version")) : NULL;
-    version = version != NULL ? version : "-";
-    if (common.json) {
-        json_t *o = json_pack("{sssssbsssfsfsi}", "server", p.name, "address", p.address,
-                              "reachable", r == 0, "version", version, "connect_us", p.connect_us,
-                              "latency_us", p.latency_us, "protocol", (int)p.version);
-        if (r < 0) {
-            json_object_set_new(o, "error", json_string(p.why));
-            json_object_set_new(o, "advice", json_string(advice(&p)));
+    return strstr(p->why, "none") != NULL ? "missing" : "wrong";
+}
+
+static void examine(struct mkv_client *client, unsigned i, bool with_key, struct finding *f)
+{
+    int r = mkv__client_probe(client, i, TIMEOUT_NS, &f->probe);
+    f->stat = f->probe.stat != NULL ? json_loads(f->probe.stat, 0, NULL) : NULL;
+    const char *version = json_string_value(json_object_get(f->stat, "version"));
+    snprintf(f->version, sizeof(f->version), "%s", version != NULL ? version : "-");
+    f->state = r == 0 ? "ok" : r == -EACCES ? "refused" : "unreachable";
+    f->key = r == -EACCES ? key_trouble(&f->probe) : r < 0 ? "-" : with_key ? "agreed" : "none";
+}
+
+static json_t *json_of(const struct finding *f)
+{
+    json_t *o = json_object();
+    bool ok = f->probe.error == 0;
+    json_object_set_new(o, "server", cli_json_text(f->probe.name));
+    json_object_set_new(o, "address", cli_json_text(f->probe.address));
+    json_object_set_new(o, "reachable", json_boolean(ok));
+    json_object_set_new(o, "state", json_string(f->state));
+    json_object_set_new(o, "key", json_string(f->key));
+    if (ok) {
+        json_object_set_new(o, "version", cli_json_text(f->version));
+        json_object_set_new(o, "protocol", json_integer((json_int_t)f->probe.version));
+        json_object_set_new(o, "connect_us", json_real(f->probe.connect_us));
+        json_object_set_new(o, "latency_us", json_real(f->probe.latency_us));
+    } else {
+        char advice[400];
+        advise(f, advice);
+        json_object_set_new(o, "error", cli_json_text(f->probe.why));
+        json_object_set_new(o, "advice", cli_json_text(advice));
+    }
+    return o;
+}
+
+static void print_finding(const struct finding *f, int width)
+{
+    char connect[MKV_UNIT_TEXT], latency[MKV_UNIT_TEXT], advice[400];
+    if (f->probe.error == 0) {
+        printf("%-*s%-12s%-8s%-9s%8u%10s%10s\n", width, f->probe.name, f->state, f->key, f->version,
+               f->probe.version,
+               mkv__people_duration(connect, (uint64_t)(f->probe.connect_us * 1e3)),
+               mkv__people_duration(latency, (uint64_t)(f->probe.latency_us * 1e3)));
+        return;
+    }
+    advise(f, advice);
+    printf("%-*s%-12s%-8s\n    amiss: %s\n    to do: %s\n", width, f->probe.name, f->state, f->key,
+           f->probe.why, advice);
+}
+
+static int show_servers(struct mkv_client *client, bool with_key, json_t *list)
+{
+    unsigned n = mkv__client_n_servers(client);
+    struct finding *findings = calloc(n + 1, sizeof(*findings));
+    int code = EXIT_DONE, width = (int)strlen("server  ");
+    if (findings == NULL) {
+        return cli_fail(EXIT_USAGE, "out of memory");
+    }
+    for (unsigned i = 0; i < n; i++) {
+        examine(client, i, with_key, &findings[i]);
+        code = cli_worse(code, cli_exit_of(findings[i].probe.error));
+        int len = (int)strlen(findings[i].probe.name) + 2;
+        width = len > width ? len : width;
+    }
+    if (!flags.json) {
+        printf("\n%-*s%-12s%-8s%-9s%8s%10s%10s\n", width, "server", "state", "key", "version",
+               "protocol", "connect", "latency");
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (flags.json) {
+            json_array_append_new(list, json_of(&findings[i]));
+        } else {
+            print_finding(&findings[i], width);
         }
-        json_array_append_new(list, o);
-    } else if (r == 0) {
-        printf("%-24s%-11s%-10s%10u%12.0f%12.0f\n", p.name, "ok", version, p.version, p.connect_us,
-               p.latency_us);
-    } else {
-        printf("%-24s%s\n%-24s%s\n", p.name, p.why, "", advice(&p));
+        json_decref(findings[i].stat);
+        free(findings[i].probe.stat);
     }
-    json_decref(stat);
-    free(p.stat);
-    return r == 0 ? EXIT_DONE : cli_exit_of(r);
+    free(findings);
+    return code;
 }
 
-static int examine(struct mkv_client *client)
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static const char *verdict(int code, unsigned n)
 {
-    json_t *json = json_object(), *options = json_object(), *servers = json_array();
-    const struct mkv__config *config = mkv__client_config(client);
-    int code = EXIT_DONE;
-    show_options(config, options);
-    if (!common.json) {
-        printf("\n%-24s%-11s%-10s%10s%12s%12s\n", "server", "state", "version", "protocol",
-               "connect us", "latency us");
+    if (code == EXIT_DONE) {
+        return n == 1 ? "the server can be used" : "all servers can be used";
     }
-    for (unsigned i = 0; i < mkv__client_n_servers(client); i++) {
-        code = cli_worse(code, show_server(client, i, servers));
+    return n == 1 ? "the server cannot be used: every get and exists is a miss until it can"
+                  : "not all servers can be used; keys of the others go to those that can";
+}
+
+/* Takes config over. */
+static int ask_servers(struct mkv__config *config, json_t *list)
+{
+    size_t n_keys;
+    int code = EXIT_USAGE;
+    mkv__config_keys(config, &n_keys);
+    struct mkv_client *client = cli_open_with(config, true, &code);
+    if (client != NULL) {
+        code = show_servers(client, n_keys > 0, list);
+        if (!flags.json) {
+            printf("\n%s\n", verdict(code, mkv__client_n_servers(client)));
+        }
+        cli_close(&client);
     }
-    if (common.json) {
-        json_object_set(json, "options", options);
-        json_object_set(json, "servers", servers);
-        json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        putchar('\n');
+    return code;
+}
+
+static int doctor(void)
+{
+    int code = EXIT_USAGE;
+    struct mkv__config *config = cli_config(MKV__CLIENT | MKV__PARTIAL, &code);
+    if (config == NULL) {
+        return code;
+    }
+    json_t *options = show_options(config), *servers = json_array();
+    if (mkv__config_is_set(config, MKV_OPT_SERVERS)) {
+        code = ask_servers(config, servers);
     } else {
-        printf(code == EXIT_DONE ? "\nall servers can be used\n"
-                                 : "\nnot all servers can be used; keys of the others go to the "
-                                   "servers that can\n");
+        code = cli_fail(EXIT_USAGE, "no servers: name them with --servers, MEMKV_SERVERS, or "
+                                    "\"servers\" in a file (--config, MEMKV_CONFIG)");
+        mkv__config_destroy(&config);
     }
-    json_decref(json);
+    if (flags.json) {
+        json_t *all = json_object();
+        json_object_set(all, "options", options);
+        json_object_set(all, "servers", servers);
+        cli_print(all);
+    }
     json_decref(options);
     json_decref(servers);
     return code;
@@ -105,20 +232,13 @@ static int examine(struct mkv_client *client)
 
 int cmd_doctor(int argc, const char **argv)
 {
-    struct poptOption table[] = {
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, common_options, 0, "Common options:", NULL},
-        POPT_AUTOHELP POPT_TABLEEND,
-    };
+    const struct poptOption own[] = {POPT_TABLEEND};
     int code = EXIT_USAGE;
-    poptContext context = cli_parse(argc, argv, table, "", &code);
+    poptContext context = cli_parse(argc, argv, own, &code);
     if (context == NULL) {
         return code;
     }
+    code = poptPeekArg(context) != NULL ? cli_usage("doctor") : doctor();
     poptFreeContext(context);
-    struct mkv_client *client = cli_open(&code);
-    if (client != NULL) {
-        code = examine(client);
-        mkv_client_close(&client);
-    }
     return code;
 }

@@ -1,13 +1,20 @@
 #include "cli/cli.h"
 
-#include <ctype.h>
+#include "core/base.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define VALUE_ROOM ((size_t)MKV_VALUE_MAX + 1)
+
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int read_all(int fd, const char *path, uint8_t **data_out, size_t *len_out)
 {
@@ -63,6 +70,73 @@ int file_read(const char *path, uint8_t **data_out, size_t *len_out)
     return r;
 }
 
+/* ---- a temporary file that no signal leaves behind -------------------------------------------- */
+
+static char temporary[PATH_ROOM];
+
+static void on_signal(int number)
+{
+    if (temporary[0] != '\0') {
+        unlink(temporary);
+    }
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* What was ignored when the command began (nohup) stays ignored. */
+static void remove_on_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGXFSZ};
+    for (size_t i = 0; i < MKV_ARRAY_LEN(numbers); i++) {
+        if (signal(numbers[i], on_signal) == SIG_IGN) {
+            signal(numbers[i], SIG_IGN);
+        }
+    }
+}
+
+/* Workers block all signals, so that this thread alone runs on_signal. */
+static void block_signals(sigset_t *old_out)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, old_out);
+}
+
+static int make_temporary(const char *target)
+{
+    char copy[PATH_ROOM];
+    sigset_t old;
+    snprintf(copy, sizeof(copy), "%s", target);
+    remove_on_signals();
+    block_signals(&old);
+    int n = snprintf(temporary, sizeof(temporary), "%s/.memkv-XXXXXX", dirname(copy));
+    int fd = n < (int)sizeof(temporary) ? mkostemp(temporary, O_CLOEXEC) : -1;
+    int r = fd >= 0 ? fd : n < (int)sizeof(temporary) ? -errno : -ENAMETOOLONG;
+    if (fd < 0) {
+        temporary[0] = '\0';
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r;
+}
+
+/* Gives it its place, or removes it if r < 0. */
+static int end_temporary(const char *target, int r)
+{
+    sigset_t old;
+    block_signals(&old);
+    if (r == 0 && rename(temporary, target) < 0) {
+        r = -errno;
+    }
+    if (r < 0) {
+        unlink(temporary);
+    }
+    temporary[0] = '\0';
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return r;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
 static int write_all(int fd, const uint8_t *data, size_t len)
 {
     while (len > 0) {
@@ -78,30 +152,10 @@ static int write_all(int fd, const uint8_t *data, size_t len)
     return 0;
 }
 
-/* The temporary file that a signal has to remove. */
-static char temporary[4096];
-
-static void on_signal(int number)
-{
-    if (temporary[0] != '\0') {
-        unlink(temporary);
-    }
-    signal(number, SIG_DFL);
-    raise(number);
-}
-
-static void remove_on_signals(void)
-{
-    const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        signal(numbers[i], on_signal);
-    }
-}
-
-/* The directory cannot be written, or the path is a device: write it in place. */
+/* A pipe or a device. */
 static int write_in_place(const char *path, const void *data, size_t len)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
     int r = fd < 0 ? -errno : write_all(fd, data, len);
     if (fd >= 0 && close(fd) < 0 && r == 0) {
         r = -errno;
@@ -109,104 +163,77 @@ static int write_in_place(const char *path, const void *data, size_t len)
     return r;
 }
 
-static int write_and_rename(const char *path, const void *data, size_t len)
+static mode_t mode_of_new_files(void)
 {
-    remove_on_signals();
-    sigset_t all, old;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &old);
-    snprintf(temporary, sizeof(temporary), "%s.memkv-XXXXXX", path);
-    int fd = mkstemp(temporary);
-    int r = fd < 0 ? -errno : 0;
-    if (fd < 0) {
-        temporary[0] = '\0';
-    }
-    sigprocmask(SIG_SETMASK, &old, NULL);
-    if (r < 0) {
-        return r;
-    }
     mode_t mask = umask(0);
     umask(mask);
-    r = write_all(fd, data, len);
-    if (fchmod(fd, 0666 & ~mask) < 0 && r == 0) {
+    return 0666 & ~mask;
+}
+
+/* before: what is there, or NULL. Mode and owner of a file that is replaced are kept. */
+static int write_and_rename(const char *target, const struct stat *before, const void *data,
+                            size_t len)
+{
+    int fd = make_temporary(target);
+    if (fd < 0) {
+        return fd;
+    }
+    int r = write_all(fd, data, len);
+    if (before != NULL && fchown(fd, before->st_uid, before->st_gid) < 0) {
+        errno = 0; /* only the owner of files may: it is ours then */
+    }
+    if (fchmod(fd, before != NULL ? before->st_mode & 07777 : mode_of_new_files()) < 0 && r == 0) {
         r = -errno;
     }
     if (close(fd) < 0 && r == 0) {
         r = -errno;
     }
-    if (r == 0 && rename(temporary, path) < 0) {
-        r = -errno;
+    return end_temporary(target, r);
+}
+
+static int write_to(const char *path, const void *data, size_t len)
+{
+    struct stat st;
+    char real[PATH_MAX];
+    if (strlen(path) >= PATH_ROOM) {
+        return -ENAMETOOLONG;
     }
-    if (r < 0) {
-        unlink(temporary);
+    if (stat(path, &st) < 0) {
+        return errno == ENOENT ? write_and_rename(path, NULL, data, len) : -errno;
     }
-    temporary[0] = '\0';
-    return r;
+    if (S_ISDIR(st.st_mode)) {
+        return -EISDIR;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return write_in_place(path, data, len);
+    }
+    /* Where a symbolic link leads is replaced, not the link. */
+    return realpath(path, real) == NULL ? -errno : write_and_rename(real, &st, data, len);
 }
 
 int file_write(const char *path, const void *data, size_t len)
 {
-    int r = strlen(path) + 16 > sizeof(temporary) ? -ENAMETOOLONG : 0;
-    if (r == 0) {
-        bool special = access(path, F_OK) == 0 && strncmp(path, "/dev/", 5) == 0;
-        r = special ? write_in_place(path, data, len) : write_and_rename(path, data, len);
-    }
+    bool out = strcmp(path, "-") == 0;
+    int r = out ? write_all(STDOUT_FILENO, data, len) : write_to(path, data, len);
     if (r < 0) {
-        cli_fail(EXIT_USAGE, "%s: %s", path, strerror(-r));
+        cli_fail(EXIT_USAGE, "%s: %s", out ? "standard output" : path, strerror(-r));
         return -1;
     }
     return 0;
 }
 
-int stdout_write(const void *data, size_t len)
-{
-    int r = write_all(STDOUT_FILENO, data, len);
-    if (r < 0) {
-        cli_fail(EXIT_USAGE, "standard output: %s", strerror(-r));
-    }
-    return r;
-}
+/* ---- text or not ----------------------------------------------------------------------------- */
 
 bool looks_binary(const uint8_t *data, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        if ((data[i] < 32 && !isspace(data[i])) || data[i] == 127) {
+    json_t *text = json_stringn(len > 0 ? (const char *)data : "", len); /* NULL: no UTF-8 */
+    json_decref(text);
+    for (size_t i = 0; i < len && text != NULL; i++) {
+        bool c1 = data[i] == 0xc2 && data[i + 1] < 0xa0; /* control characters of Latin-1 */
+        if (c1 || data[i] == 127 || (data[i] < 32 && strchr("\t\n\r", data[i]) == NULL) ||
+            data[i] == 0) {
             return true;
         }
     }
-    return false;
-}
-
-void key_to_name(const char *key, size_t len, char out[3 * MKV_KEY_MAX + 1])
-{
-    static const char digits[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)key[i];
-        if (isalnum(c) || c == '_' || c == '-' || (c == '.' && i > 0)) {
-            *out++ = (char)c;
-        } else {
-            *out++ = '%';
-            *out++ = digits[c >> 4];
-            *out++ = digits[c & 15];
-        }
-    }
-    *out = '\0';
-}
-
-int name_to_key(const char *name, char out[MKV_KEY_MAX])
-{
-    size_t n = 0;
-    for (; *name != '\0'; n++) {
-        if (n == MKV_KEY_MAX) {
-            return -1;
-        }
-        if (*name == '%' && isxdigit((unsigned char)name[1]) && isxdigit((unsigned char)name[2])) {
-            char hex[3] = {name[1], name[2], '\0'};
-            out[n] = (char)strtol(hex, NULL, 16);
-            name += 3;
-        } else {
-            out[n] = *name++;
-        }
-    }
-    return n == 0 ? -1 : (int)n;
+    return text == NULL;
 }

@@ -1,52 +1,83 @@
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <string.h>
 
 const struct command commands[] = {
-    {"serve", cmd_serve, "run a server"},
-    {"put", cmd_put, "store a value, or a directory of values"},
-    {"get", cmd_get, "fetch a value, or many into a directory"},
-    {"exists", cmd_exists, "ask which keys are there"},
-    {"stat", cmd_stat, "what each server holds and does"},
-    {"bench", cmd_bench, "measure, beside the ceiling of this machine"},
-    {"doctor", cmd_doctor, "check configuration and servers, and say what to do"},
-    {"keygen", cmd_keygen, "make an authentication key"},
-    {"completion", cmd_completion, "print the completion script of a shell"},
-    {NULL, NULL, NULL},
+    {"serve", cmd_serve, "run a server", "",
+     "Runs a server until SIGTERM or SIGINT, which lets requests in flight end; a "
+     "second one ends it at once. When it is ready, the first line on standard output "
+     "is \"listening HOST:PORT\".",
+     MKV__SERVER},
+    {"put", cmd_put, "store a value, or a directory of values", "KEY [FILE|-]\n--from DIR",
+     "Stores a value, from standard input where no file is named. Says \"stored\", or "
+     "\"kept (already there)\" with a warning if what is there differs.",
+     MKV__CLIENT},
+    {"get", cmd_get, "fetch a value, or many into a directory", "KEY [FILE|-]\n--to DIR KEY...",
+     "Fetches a value, to standard output where no file is named. A file is written "
+     "whole or not at all, and not on a miss.",
+     MKV__CLIENT},
+    {"exists", cmd_exists, "ask which keys are there", "KEY...",
+     "Asks for all keys at once, and prints a line \"KEY hit|miss|unknown\" for each. "
+     "Unknown: no server could tell.",
+     MKV__CLIENT},
+    {"stat", cmd_stat, "what each server holds and does", "",
+     "Shows what each server holds and has done since it was started. With --json an "
+     "object for each server, with everything that it counts.",
+     MKV__CLIENT},
+    {"bench", cmd_bench, "measure, beside the ceiling of this machine", "",
+     "Measures batches of get, set and exists beside the ceiling: raw sockets that "
+     "move the same bytes over as many connections, in turns with ours. Without --servers "
+     "it starts a server of its own; servers that are named get values of its own, and "
+     "may have to evict others for them. Latencies are of whole batches, GB/s of "
+     "values (exists: of messages). Cores: client and, where it is its own, server.",
+     MKV__CLIENT},
+    {"doctor", cmd_doctor, "check configuration and servers, and say what to do", "",
+     "Shows each option's value and where it came from (keys as fingerprints), and "
+     "each server: whether it is reached, key, version, latency, what is amiss and what "
+     "to do.",
+     MKV__CLIENT},
+    {"keygen", cmd_keygen, "make an authentication key", "[FILE]",
+     "Prints a new key for --auth-key-file, or writes it to FILE, which must not "
+     "exist yet and which nobody else may read then.",
+     0},
+    {"completion", cmd_completion, "print the completion script of a shell", "bash",
+     "Prints a script for the shell:  source <(memkv completion bash)", 0},
+    {NULL, NULL, NULL, NULL, NULL, 0},
 };
 
-static void usage(FILE *to)
+static int run(int argc, const char **argv)
 {
-    fprintf(to, "usage: memkv COMMAND [OPTION...] [ARGUMENT...]\n\n"
-                "MemKV keeps KV pages of LLM inference in servers' memory.\n\nCommands:\n");
-    for (const struct command *c = commands; c->name != NULL; c++) {
-        fprintf(to, "  %-12s%s\n", c->name, c->help);
+    const char *name = argc > 1 ? argv[1] : "";
+    if (argc < 2) {
+        help_all_commands(stderr);
+        return EXIT_USAGE;
     }
-    fprintf(to, "\n'memkv COMMAND --help' tells the options of a command.\n\n"
-                "Exit codes:\n"
-                "  0  done, all there\n"
-                "  1  a miss\n"
-                "  2  usage, configuration or a local file\n"
-                "  3  a server not reachable, or too late\n"
-                "  4  refused: the key, or the right to do it\n");
-}
-
-int main(int argc, const char **argv)
-{
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        strcmp(argv[1], "help") == 0) {
-        usage(argc < 2 ? stderr : stdout);
-        return argc < 2 ? EXIT_USAGE : EXIT_DONE;
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        help_all_commands(stdout);
+        return EXIT_DONE;
     }
-    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         printf("memkv %s\n", mkv_version());
         return EXIT_DONE;
     }
     for (const struct command *c = commands; c->name != NULL; c++) {
-        if (strcmp(argv[1], c->name) == 0) {
+        if (strcmp(name, c->name) == 0) {
             return c->run(argc - 1, argv + 1);
         }
     }
-    fprintf(stderr, "memkv: there is no command \"%s\"; 'memkv --help' lists them\n", argv[1]);
-    return EXIT_USAGE;
+    return cli_fail(EXIT_USAGE,
+                    name[0] == '-' ? "\"%s\": the command comes first; 'memkv --help' lists them"
+                                   : "there is no command \"%s\"; 'memkv --help' lists them",
+                    name);
+}
+
+int main(int argc, const char **argv)
+{
+    cli_look_for_json(argc, argv);
+    int code = run(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        code = cli_worse(code, cli_fail(EXIT_USAGE, "standard output: %s", strerror(errno)));
+    }
+    return code;
 }

@@ -9,7 +9,7 @@
 void progress_begin(struct progress *p, const char *what, uint64_t total)
 {
     *p = (struct progress){.what = what, .total = total, .started_ns = now_ns()};
-    p->on = isatty(STDERR_FILENO) && total > 0;
+    p->on = isatty(STDERR_FILENO) && total > 0 && !flags.json;
 }
 
 static void show(struct progress *p)
@@ -21,6 +21,7 @@ static void show(struct progress *p)
     memset(bar + filled, '.', WIDTH - filled);
     bar[WIDTH] = '\0';
     fprintf(stderr, "\r%s [%s] %3u%%", p->what, bar, (unsigned)(p->done * 100 / p->total));
+    p->visible = true;
 }
 
 void progress_add(struct progress *p, uint64_t n)
@@ -34,9 +35,16 @@ void progress_add(struct progress *p, uint64_t n)
     }
 }
 
+void progress_clear(struct progress *p)
+{
+    if (p->visible) {
+        fprintf(stderr, "\r\033[K");
+        p->visible = false;
+    }
+}
+
 void progress_end(struct progress *p)
 {
-    if (p->on && p->shown_ns > 0) {
-        fprintf(stderr, "\r\033[K");
-    }
+    progress_clear(p);
+    p->on = false;
 }

@@ -1,16 +1,15 @@
 #include "cli/cli.h"
 
+#include "cli/names.h"
+
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define BATCH_KEYS  64u
-#define BATCH_BYTES ((size_t)64 << 20)
-
-static int replace;
+#define BATCH_BYTES ((size_t)16 << 20)
 
 struct item {
     char key[MKV_KEY_MAX];
@@ -19,193 +18,239 @@ struct item {
     size_t len;
 };
 
-static const char *word_of(enum mkv_status status)
+/* What is read and not sent yet. */
+struct sender {
+    struct mkv_batch *batch;
+    uint32_t flags; /* of batches */
+    struct item items[BATCH_KEYS];
+    uint32_t n;
+    size_t bytes;
+    struct progress progress;
+    int code;
+};
+
+/* ---- what came of it ------------------------------------------------------------------------- */
+
+/* A value of another length that is there is kept like one of the same length. */
+static bool is_conflict(const struct mkv_batch *batch, uint32_t i)
 {
-    switch (status) {
+    return mkv_batch_status(batch, i) == MKV_REFUSED && mkv_batch_error(batch, i) == -EMSGSIZE;
+}
+
+static const char *word_of(const struct mkv_batch *batch, uint32_t i)
+{
+    switch (mkv_batch_status(batch, i)) {
     case MKV_STORED:
         return "stored";
     case MKV_KEPT:
-        return "kept (already there)";
+        return "kept";
     case MKV_FULL:
         return "full";
     case MKV_REFUSED:
-        return "refused (a value of another length is there; --replace writes anew)";
+        return is_conflict(batch, i) ? "kept" : "refused";
     default:
         return "unknown";
     }
 }
 
-static int exit_of(enum mkv_status status, int error)
+/* Says why, and returns the exit code. */
+static int explain(const struct sender *s, const char *key, uint32_t i)
 {
-    switch (status) {
-    case MKV_STORED:
-    case MKV_KEPT:
+    enum mkv_status status = mkv_batch_status(s->batch, i);
+    int error = mkv_batch_error(s->batch, i);
+    if (is_conflict(s->batch, i)) {
+        cli_warn("%s: what is there has another length; --replace writes anew", key);
         return EXIT_DONE;
-    case MKV_REFUSED:
-        return EXIT_REFUSED;
-    case MKV_FULL:
-        return EXIT_UNREACHABLE;
-    default:
-        return cli_exit_of(error != 0 ? error : -ETIMEDOUT);
     }
+    if (mkv_batch_differs(s->batch, i)) {
+        cli_warn("%s: what is there differs; --replace writes anew", key);
+    }
+    if (status == MKV_STORED || status == MKV_KEPT) {
+        return EXIT_DONE;
+    }
+    if (status == MKV_FULL) {
+        return cli_fail(EXIT_UNREACHABLE, "%s: the server has no room", key);
+    }
+    if (status == MKV_REFUSED) {
+        return cli_fail(EXIT_REFUSED, "%s: the server does not let you%s", key,
+                        s->flags & MKV_REPLACE ? " replace (its option \"admin\")" : "");
+    }
+    error = error != 0 ? error : -ETIMEDOUT;
+    return cli_fail(cli_exit_of(error), "%s: %s", key, mkv_error_text(error));
 }
 
-static void report(const struct item *item, const struct mkv_batch *batch, uint32_t i)
+static int report(struct sender *s, uint32_t i)
 {
-    enum mkv_status status = mkv_batch_status(batch, i);
-    bool differs = mkv_batch_differs(batch, i);
-    if (common.json) {
-        char word[32] = "";
-        sscanf(word_of(status), "%31s", word);
-        json_t *o = json_pack("{ss%sssI}", "key", item->key, item->key_len, "result", word, "bytes",
-                              (json_int_t)item->len);
-        if (o != NULL) {
-            json_object_set_new(o, "differs", json_boolean(differs));
-            json_dumpf(o, stdout, JSON_COMPACT);
-            putchar('\n');
-            json_decref(o);
-        }
+    const struct item *item = &s->items[i];
+    const char *word = word_of(s->batch, i);
+    char key[KEY_TEXT];
+    cli_key(item->key, item->key_len, key);
+    progress_clear(&s->progress);
+    if (flags.json) {
+        json_t *o = cli_json_key(item->key, item->key_len);
+        json_object_set_new(o, "result", json_string(word));
+        json_object_set_new(o, "bytes", json_integer((json_int_t)item->len));
+        json_object_set_new(
+            o, "differs", json_boolean(mkv_batch_differs(s->batch, i) || is_conflict(s->batch, i)));
+        cli_print(o);
     } else {
-        printf("%.*s %s\n", (int)item->key_len, item->key, word_of(status));
+        printf("%s %s%s\n", key, word, strcmp(word, "kept") == 0 ? " (already there)" : "");
     }
-    if (differs) {
-        cli_warn("%.*s: the value that is there differs from yours; --replace writes anew",
-                 (int)item->key_len, item->key);
-    }
-    if (status == MKV_UNKNOWN) {
-        cli_warn("%.*s: %s", (int)item->key_len, item->key,
-                 mkv_error_text(mkv_batch_error(batch, i)));
-    }
+    return explain(s, key, i);
 }
 
-static int send_items(struct mkv_batch *batch, struct item *items, uint32_t n)
+/* ---- sending --------------------------------------------------------------------------------- */
+
+static void send_items(struct sender *s)
 {
-    struct mkv_batch_options options = {.size = sizeof(options),
-                                        .flags = replace ? MKV_REPLACE : 0};
-    int code = EXIT_DONE;
-    int r = mkv_batch_begin(batch, MKV_OP_SET, &options);
-    for (uint32_t i = 0; i < n && r >= 0; i++) {
-        struct mkv_segment segment = {items[i].data, items[i].len};
-        r = mkv_batch_add(batch, items[i].key, items[i].key_len, &segment, 1);
+    struct mkv_batch_options options = {.size = sizeof(options), .flags = s->flags};
+    int r = mkv_batch_begin(s->batch, MKV_OP_SET, &options);
+    for (uint32_t i = 0; i < s->n && r >= 0; i++) {
+        struct mkv_segment segment = {s->items[i].data, s->items[i].len};
+        r = mkv_batch_add(s->batch, s->items[i].key, s->items[i].key_len, &segment, 1);
     }
     if (r >= 0) {
-        r = mkv_batch_submit(batch);
+        r = mkv_batch_submit(s->batch);
     }
     if (r < 0) {
-        code = cli_fail(cli_exit_of(r), "%s", mkv_error_text(r));
+        s->code = cli_worse(s->code, cli_fail(cli_exit_of(r), "%s", mkv_error_text(r)));
     } else {
-        mkv_batch_wait(batch);
-        for (uint32_t i = 0; i < n; i++) {
-            report(&items[i], batch, i);
-            code = cli_worse(code, exit_of(mkv_batch_status(batch, i), mkv_batch_error(batch, i)));
-        }
+        mkv_batch_wait(s->batch);
     }
-    for (uint32_t i = 0; i < n; i++) {
-        free(items[i].data);
+    for (uint32_t i = 0; i < s->n; i++) {
+        s->code = r < 0 ? s->code : cli_worse(s->code, report(s, i));
+        free(s->items[i].data);
     }
-    return code;
+    progress_add(&s->progress, s->n);
+    s->n = 0;
+    s->bytes = 0;
 }
 
-static int put_one(struct mkv_batch *batch, const char *key, const char *path)
+static void take(struct sender *s, const char *path)
 {
-    struct item item = {.key_len = strlen(key)};
-    if (item.key_len < 1 || item.key_len > MKV_KEY_MAX) {
-        return cli_fail(EXIT_USAGE, "a key has 1 to 255 bytes, this one has %zu", item.key_len);
+    struct item *item = &s->items[s->n];
+    if (file_read(path, &item->data, &item->len) < 0) {
+        s->code = cli_worse(s->code, EXIT_USAGE);
+        return;
     }
-    memcpy(item.key, key, item.key_len);
-    if (file_read(path, &item.data, &item.len) < 0) {
-        return EXIT_USAGE;
+    s->bytes += item->len;
+    if (++s->n == BATCH_KEYS || s->bytes >= BATCH_BYTES) {
+        send_items(s);
     }
-    return send_items(batch, &item, 1);
 }
 
-static int regular(const struct dirent *entry)
+/* ---- a directory ----------------------------------------------------------------------------- */
+
+static int not_hidden(const struct dirent *entry)
 {
     return entry->d_name[0] != '.';
 }
 
-static int put_directory(struct mkv_batch *batch, const char *dir)
+static void walk(struct sender *s, const char *root, const char *below);
+
+/* name: the path from the root on. */
+static void take_entry(struct sender *s, const char *root, const char *name)
 {
-    struct dirent **names;
-    int n = scandir(dir, &names, regular, alphasort);
-    if (n < 0) {
-        return cli_fail(EXIT_USAGE, "%s: %s", dir, strerror(errno));
+    char path[PATH_ROOM];
+    struct stat st;
+    if (snprintf(path, sizeof(path), "%s/%s", root, name) >= (int)sizeof(path)) {
+        s->code = cli_worse(s->code, cli_fail(EXIT_USAGE, "%s: the path is too long", name));
+        return;
     }
-    struct item items[BATCH_KEYS];
-    struct progress progress;
-    progress_begin(&progress, "put", (uint64_t)n);
-    uint32_t have = 0;
-    size_t bytes = 0;
-    int code = EXIT_DONE;
+    int len = name_to_key(name, s->items[s->n].key);
+    if (stat(path, &st) < 0) {
+        s->code = cli_worse(s->code, cli_fail(EXIT_USAGE, "%s: %s", path, strerror(errno)));
+    } else if (S_ISDIR(st.st_mode) && name[strlen(name) - 1] == '%') {
+        walk(s, root, name);
+    } else if (!S_ISREG(st.st_mode)) {
+        cli_warn("%s: left out, since it is no file", path);
+    } else if (len < 0) {
+        s->code = cli_worse(s->code,
+                            cli_fail(EXIT_USAGE, "%s: the name is no key of 1 to 255 bytes", path));
+    } else {
+        s->items[s->n].key_len = (size_t)len;
+        take(s, path);
+    }
+}
+
+static void walk(struct sender *s, const char *root, const char *below)
+{
+    char dir[PATH_ROOM], name[PATH_ROOM];
+    struct dirent **names;
+    const char *slash = below[0] != '\0' ? "/" : "";
+    snprintf(dir, sizeof(dir), "%s%s%s", root, slash, below);
+    int n = scandir(dir, &names, not_hidden, alphasort);
+    if (n < 0) {
+        s->code = cli_worse(s->code, cli_fail(EXIT_USAGE, "%s: %s", dir, strerror(errno)));
+        return;
+    }
+    if (below[0] == '\0') {
+        progress_begin(&s->progress, "put", (uint64_t)n);
+    }
     for (int i = 0; i < n; i++) {
-        char path[4096];
-        struct stat st;
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]->d_name);
-        int len = name_to_key(names[i]->d_name, items[have].key);
-        if (stat(path, &st) < 0 || !S_ISREG(st.st_mode)) {
-            /* a directory or a device is no value */
-        } else if (len < 0) {
-            code = cli_worse(
-                code, cli_fail(EXIT_USAGE, "%s: the name is no key of 1 to 255 bytes", path));
-        } else if (file_read(path, &items[have].data, &items[have].len) < 0) {
-            code = cli_worse(code, EXIT_USAGE);
-        } else {
-            items[have].key_len = (size_t)len;
-            bytes += items[have++].len;
-        }
-        if (have == BATCH_KEYS || bytes >= BATCH_BYTES || (i == n - 1 && have > 0)) {
-            code = cli_worse(code, send_items(batch, items, have));
-            have = 0;
-            bytes = 0;
-        }
-        progress_add(&progress, 1);
+        snprintf(name, sizeof(name), "%s%s%s", below, slash, names[i]->d_name);
+        take_entry(s, root, name);
         free(names[i]);
     }
-    progress_end(&progress);
     free(names);
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static int put(struct mkv_client *client, const char *key, const char *path, const char *from,
+               int replace)
+{
+    struct sender *s = calloc(1, sizeof(*s));
+    if (s == NULL || mkv_batch_create(client, &s->batch) < 0) {
+        free(s);
+        return cli_fail(EXIT_USAGE, "out of memory");
+    }
+    s->flags = replace ? MKV_REPLACE : 0;
+    if (from != NULL) {
+        walk(s, from, "");
+    } else {
+        s->items[0].key_len = strlen(key);
+        memcpy(s->items[0].key, key, s->items[0].key_len);
+        take(s, path);
+    }
+    if (s->n > 0) {
+        send_items(s);
+    }
+    progress_end(&s->progress);
+    int code = s->code;
+    mkv_batch_destroy(&s->batch);
+    free(s);
     return code;
 }
 
 int cmd_put(int argc, const char **argv)
 {
     char *from = NULL;
-    struct poptOption table[] = {
-        {"from", 0, POPT_ARG_STRING, &from, 0, "store each file of DIR under its name", "DIR"},
-        {"replace", 0, POPT_ARG_NONE, &replace, 0, "write anew what is there already", NULL},
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, common_options, 0, "Common options:", NULL},
-        POPT_AUTOHELP POPT_TABLEEND,
+    int replace = 0;
+    const struct poptOption own[] = {
+        {"from", 0, POPT_ARG_STRING, &from, 0,
+         "Store each file of DIR under its name, in which %XX stands for a byte. Hidden files are "
+         "left out.",
+         "DIR"},
+        {"replace", 0, POPT_ARG_NONE, &replace, 0, "Write anew what is there already.", NULL},
+        POPT_TABLEEND,
     };
     int code = EXIT_USAGE;
-    poptContext context = cli_parse(argc, argv, table, "KEY [FILE|-] | --from DIR", &code);
+    poptContext context = cli_parse(argc, argv, own, &code);
     if (context == NULL) {
         return code;
     }
     const char *key = poptGetArg(context), *path = poptGetArg(context);
     if ((key == NULL) == (from == NULL) || poptPeekArg(context) != NULL) {
-        code = cli_fail(EXIT_USAGE, "usage: memkv put KEY [FILE|-], or memkv put --from DIR");
-        goto free_context;
+        code = cli_usage("put");
+    } else if (key == NULL || cli_key_ok(key)) {
+        struct mkv_client *client = cli_open(false, &code);
+        if (client != NULL) {
+            code = put(client, key, path != NULL ? path : "-", from, replace);
+            cli_close(&client);
+        }
     }
-    struct mkv_client *client = cli_open(&code);
-    if (client == NULL) {
-        goto free_context;
-    }
-    struct mkv_batch *batch;
-    if (mkv_batch_create(client, &batch) < 0) {
-        code = cli_fail(EXIT_USAGE, "out of memory");
-        goto close_client;
-    }
-    if (from != NULL) {
-        reload_begin(client);
-        code = put_directory(batch, from);
-        reload_end();
-    } else {
-        code = put_one(batch, key, path ? path : "-");
-    }
-    mkv_batch_destroy(&batch);
-close_client:
-    mkv_client_close(&client);
-free_context:
-    poptFreeContext(context);
     free(from);
+    poptFreeContext(context);
     return code;
 }

@@ -9,25 +9,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-extern char **environ;
-
-static int open_config(const struct mkv__config_arg *args, size_t n, struct mkv__config **out)
-{
-    struct mkv__config_error error;
-    int r = mkv__config_create(out);
-    if (r < 0) {
-        return cli_fail(EXIT_USAGE, "out of memory");
-    }
-    if (mkv__config_load(*out, MKV__SERVER, common.config, environ, args, n, &error) < 0) {
-        mkv__config_destroy(out);
-        return cli_fail(EXIT_USAGE, "%s", error.text);
-    }
-    for (size_t i = 0; i < mkv__config_n_warnings(*out); i++) {
-        cli_warn("%s", mkv__config_warning(*out, i));
-    }
-    return EXIT_DONE;
-}
-
 /* Runs until SIGTERM or SIGINT; a second one ends at once. The signals are blocked already, so that
  * no worker gets them. */
 static void wait_for_end(const sigset_t *signals)
@@ -55,6 +36,21 @@ static void allow_descriptors(void)
     }
 }
 
+static void log_line(void *arg, int level, const char *line, size_t len)
+{
+    cli_log(arg, (enum mkv_log_level)level, line, len);
+}
+
+static int check_transport(const struct mkv__config *config)
+{
+    int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
+    if (transport == MKV__TRANSPORT_AUTO || transport == MKV__TRANSPORT_TCP) {
+        return EXIT_DONE;
+    }
+    return cli_fail(EXIT_USAGE, "transport (%s): this build has tcp only (expected auto or tcp)",
+                    mkv__config_origin(config, MKV_OPT_TRANSPORT));
+}
+
 static int serve(const struct mkv__config *config)
 {
     struct mkv__log log;
@@ -68,9 +64,7 @@ static int serve(const struct mkv__config *config)
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     allow_descriptors();
-    mkv__log_init(&log,
-                  common.verbose ? MKV__LOG_DEBUG : mkv__config_choice(config, MKV_OPT_LOG_LEVEL),
-                  NULL, NULL);
+    mkv__log_init(&log, mkv__config_choice(config, MKV_OPT_LOG_LEVEL), log_line, NULL);
     int r = mkv__server_create(config, &log, &server, why, sizeof(why));
     r = r < 0 ? r : mkv__server_start(server, why, sizeof(why));
     if (r < 0) {
@@ -87,51 +81,21 @@ static int serve(const struct mkv__config *config)
 
 int cmd_serve(int argc, const char **argv)
 {
-    char *listen = NULL, *memory = NULL, *workers = NULL, *cpus = NULL, *lease = NULL,
-         *prefault = NULL;
-    struct poptOption table[] = {
-        {"listen", 'l', POPT_ARG_STRING, &listen, 0,
-         "address (default 127.0.0.1:9900; port 0: any free one)", "HOST:PORT"},
-        {"memory", 'm', POPT_ARG_STRING, &memory, 0, "for values (default 1G)", "SIZE"},
-        {"prefault", 0, POPT_ARG_STRING, &prefault, 0,
-         "when to take it: no, background (the default) or wait", "WHEN"},
-        {"workers", 'w', POPT_ARG_STRING, &workers, 0, "threads that serve", "N"},
-        {"workers-cpus", 0, POPT_ARG_STRING, &cpus, 0, "CPUs of the workers: 0-3,8", "LIST"},
-        {"lease", 0, POPT_ARG_STRING, &lease, 0, "how long EXISTS keeps what it found", "TIME"},
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, common_options, 0, "Common options:", NULL},
-        POPT_AUTOHELP POPT_TABLEEND,
-    };
+    const struct poptOption own[] = {POPT_TABLEEND};
     int code = EXIT_USAGE;
-    poptContext context = cli_parse(argc, argv, table, "", &code);
+    poptContext context = cli_parse(argc, argv, own, &code);
     if (context == NULL) {
         return code;
     }
-    const struct mkv__config_arg all[] = {
-        {"listen", listen, "--listen"},
-        {"memory", memory, "--memory"},
-        {"prefault", prefault, "--prefault"},
-        {"workers", workers, "--workers"},
-        {"workers.cpus", cpus, "--workers-cpus"},
-        {"lease", lease, "--lease"},
-        {"transport", common.transport, "--transport"},
-        {"auth_key_file", common.auth_key_file, "--auth-key-file"},
-    };
-    struct mkv__config_arg args[sizeof(all) / sizeof(all[0])];
-    size_t n = 0;
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        if (all[i].value != NULL) {
-            args[n++] = all[i];
-        }
-    }
-    struct mkv__config *config = NULL;
     if (poptPeekArg(context) != NULL) {
-        code = cli_fail(EXIT_USAGE, "memkv serve takes no arguments, only options");
+        code = cli_usage("serve");
     } else {
-        code = open_config(args, n, &config);
-    }
-    if (config != NULL) {
-        code = serve(config);
-        mkv__config_destroy(&config);
+        struct mkv__config *config = cli_config(MKV__SERVER, &code);
+        if (config != NULL) {
+            code = check_transport(config);
+            code = code == EXIT_DONE ? serve(config) : code;
+            mkv__config_destroy(&config);
+        }
     }
     poptFreeContext(context);
     return code;

@@ -1,88 +1,119 @@
 #include "cli/cli.h"
 
+#include "core/units.h"
 #include "router/probe.h"
 
-#include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define TIMEOUT_NS 2000000000u
 
-static void human(json_int_t bytes, char out[32])
+struct row {
+    struct mkv__probe probe;
+    json_t *stat; /* NULL: no answer */
+};
+
+static uint64_t number(const json_t *o, const char *name)
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double v = (double)bytes;
-    size_t u = 0;
-    while (v >= 1024 && u < 4) {
-        v /= 1024;
-        u++;
-    }
-    snprintf(out, 32, u == 0 ? "%.0f %s" : "%.1f %s", v, units[u]);
+    return (uint64_t)json_integer_value(json_object_get(o, name));
 }
 
-static json_int_t number(const json_t *o, const char *name)
+static void print_count(const json_t *o, const char *name, int width)
 {
-    return json_integer_value(json_object_get(o, name));
+    char text[MKV_UNIT_TEXT];
+    printf("%*s", width, mkv__people_count(text, number(o, name)));
 }
 
-static void print_row(const struct mkv__probe *p, const json_t *o)
+static void print_row(const struct row *row, int width)
 {
-    char used[32], total[32];
-    human(number(o, "bytes_used"), used);
-    human(number(o, "bytes_total"), total);
-    printf("%-24s%12s%12s%11lld%12lld%12lld%12lld%13lld\n", p->name, used, total,
-           (long long)number(o, "objects"), (long long)number(o, "hits"),
-           (long long)number(o, "misses"), (long long)number(o, "evictions"),
-           (long long)number(o, "connections"));
+    char used[MKV_UNIT_TEXT], total[MKV_UNIT_TEXT];
+    if (row->stat == NULL) {
+        printf("%-*s  %s\n", width, row->probe.name, row->probe.why);
+        return;
+    }
+    printf("%-*s%10s%10s", width, row->probe.name,
+           mkv__people_size(used, number(row->stat, "bytes_used")),
+           mkv__people_size(total, number(row->stat, "bytes_total")));
+    print_count(row->stat, "objects", 9);
+    print_count(row->stat, "hits", 8);
+    print_count(row->stat, "misses", 8);
+    print_count(row->stat, "evictions", 9);
+    print_count(row->stat, "connections", 6);
+    putchar('\n');
 }
 
-static int show(struct mkv_client *client, unsigned i)
+static void print_json(const struct row *row)
 {
-    struct mkv__probe p;
-    int r = mkv__client_probe(client, i, TIMEOUT_NS, &p);
-    json_t *o = r == 0 ? json_loads(p.stat, 0, NULL) : NULL;
-    free(p.stat);
-    if (o == NULL) {
-        return cli_fail(r == 0 ? EXIT_UNREACHABLE : cli_exit_of(r), "%s: %s", p.name,
-                        r == 0 ? "its statistics are no JSON" : p.why);
+    json_t *o = row->stat != NULL ? json_deep_copy(row->stat) : json_object();
+    json_object_set_new(o, "server", cli_json_text(row->probe.name));
+    json_object_set_new(o, "address", cli_json_text(row->probe.address));
+    if (row->stat == NULL) {
+        json_object_set_new(o, "error", cli_json_text(row->probe.why));
     }
-    if (common.json) {
-        json_object_set_new(o, "server", json_string(p.name));
-        json_object_set_new(o, "address", json_string(p.address));
-        json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        putchar('\n');
-    } else {
-        print_row(&p, o);
+    cli_print(o);
+}
+
+static int ask(struct mkv_client *client, unsigned i, struct row *row)
+{
+    int r = mkv__client_probe(client, i, TIMEOUT_NS, &row->probe);
+    row->stat = r == 0 ? json_loads(row->probe.stat, 0, NULL) : NULL;
+    if (r == 0 && row->stat == NULL) {
+        snprintf(row->probe.why, sizeof(row->probe.why), "its statistics are no JSON");
     }
-    json_decref(o);
-    return EXIT_DONE;
+    free(row->probe.stat);
+    int code = row->stat != NULL ? EXIT_DONE : r == 0 ? EXIT_UNREACHABLE : cli_exit_of(r);
+    if (row->stat == NULL && flags.json) {
+        cli_fail(code, "%s: %s", row->probe.name, row->probe.why);
+    }
+    return code;
+}
+
+static int show(struct mkv_client *client)
+{
+    unsigned n = mkv__client_n_servers(client);
+    struct row *rows = calloc(n + 1, sizeof(*rows));
+    int code = EXIT_DONE, width = (int)strlen("server");
+    if (rows == NULL) {
+        return cli_fail(EXIT_USAGE, "out of memory");
+    }
+    for (unsigned i = 0; i < n; i++) {
+        code = cli_worse(code, ask(client, i, &rows[i]));
+        int len = (int)strlen(rows[i].probe.name);
+        width = len > width ? len : width;
+    }
+    if (!flags.json) {
+        printf("%-*s%10s%10s%9s%8s%8s%9s%6s\n", width, "server", "used", "of", "objects", "hits",
+               "misses", "evicted", "conns");
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (flags.json) {
+            print_json(&rows[i]);
+        } else {
+            print_row(&rows[i], width);
+        }
+        json_decref(rows[i].stat);
+    }
+    free(rows);
+    return code;
 }
 
 int cmd_stat(int argc, const char **argv)
 {
-    struct poptOption table[] = {
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, common_options, 0, "Common options:", NULL},
-        POPT_AUTOHELP POPT_TABLEEND,
-    };
+    const struct poptOption own[] = {POPT_TABLEEND};
     int code = EXIT_USAGE;
-    poptContext context = cli_parse(argc, argv, table, "", &code);
+    poptContext context = cli_parse(argc, argv, own, &code);
     if (context == NULL) {
         return code;
     }
+    if (poptPeekArg(context) != NULL) {
+        code = cli_usage("stat");
+    } else {
+        struct mkv_client *client = cli_open(true, &code);
+        if (client != NULL) {
+            code = show(client);
+            cli_close(&client);
+        }
+    }
     poptFreeContext(context);
-    struct mkv_client *client = cli_open(&code);
-    if (client == NULL) {
-        return code;
-    }
-    if (!common.json) {
-        printf("%-24s%12s%12s%11s%12s%12s%12s%13s\n", "server", "used", "of", "objects", "hits",
-               "misses", "evictions", "connections");
-    }
-    code = EXIT_DONE;
-    for (unsigned i = 0; i < mkv__client_n_servers(client); i++) {
-        code = cli_worse(code, show(client, i));
-    }
-    mkv_client_close(&client);
     return code;
 }

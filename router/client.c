@@ -118,6 +118,15 @@ static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
     if (r < 0) {
         return fail(error, r, why.text[0] != '\0' ? why.text : mkv__error_text(r));
     }
+    mkv__log_set_level(&c->log, mkv__config_choice(c->config, MKV_OPT_LOG_LEVEL));
+    for (size_t i = 0; i < mkv__config_n_warnings(c->config); i++) {
+        MKV_WARNING(&c->log, "%s", mkv__config_warning(c->config, i));
+    }
+    return 0;
+}
+
+static int check_config(struct mkv_client *c, struct mkv_error *error)
+{
     int transport = mkv__config_choice(c->config, MKV_OPT_TRANSPORT);
     if (transport == MKV__TRANSPORT_RDMA || transport == MKV__TRANSPORT_SHM) {
         return fail(error, -EINVAL, "transport: this build has tcp only (expected auto or tcp)");
@@ -228,9 +237,6 @@ static int demand_servers(struct mkv_client *c, struct mkv_error *error)
 static void read_config(struct mkv_client *c)
 {
     mkv__log_set_level(&c->log, mkv__config_choice(c->config, MKV_OPT_LOG_LEVEL));
-    for (size_t i = 0; i < mkv__config_n_warnings(c->config); i++) {
-        MKV_WARNING(&c->log, "%s", mkv__config_warning(c->config, i));
-    }
     const char *ns = mkv__config_string(c->config, MKV_OPT_NAMESPACE);
     c->namespace_len = (uint8_t)(ns != NULL ? MKV_MIN(strlen(ns), MKV_NAMESPACE_MAX) : 0);
     if (ns != NULL) {
@@ -261,6 +267,8 @@ int mkv__client_open_on(const struct mkv_client_options *options,
     struct mkv_client *c = calloc(1, sizeof(*c));
     struct mkv_client_options *kept = malloc(sizeof(*kept));
     if (c == NULL || kept == NULL) {
+        struct mkv__config *config = seam != NULL ? seam->config : NULL;
+        mkv__config_destroy(&config);
         free(c);
         free(kept);
         return fail(error, -ENOMEM, "out of memory");
@@ -268,8 +276,9 @@ int mkv__client_open_on(const struct mkv_client_options *options,
     *kept = o;
     c->event = -1;
     c->forks = mkv__forks();
-    c->transport = seam != NULL ? seam->transport : &mkv__tcp;
+    c->transport = seam != NULL && seam->transport != NULL ? seam->transport : &mkv__tcp;
     if (seam != NULL) {
+        c->config = seam->config;
         c->manual = seam->manual;
         c->clock = seam->clock;
         c->clock_arg = seam->clock_arg;
@@ -277,7 +286,8 @@ int mkv__client_open_on(const struct mkv_client_options *options,
     c->done_end = &c->done;
     pthread_mutex_init(&c->mutex, NULL);
     mkv__log_init(&c->log, MKV__LOG_WARNING, o.log != NULL ? log_to_caller : NULL, kept);
-    int r = load_config(c, &o, error);
+    int r = c->config != NULL ? 0 : load_config(c, &o, error);
+    r = r < 0 ? r : check_config(c, error);
     if (r == 0) {
         r = allocate(c);
         r = r < 0 ? fail(error, r, "out of memory") : 0;

@@ -1,4 +1,5 @@
-/* Where tests take the client apart: another transport, another clock, turns by hand. */
+/* Where tests take the client apart: another transport, another clock, turns by hand. The command
+ * hands over the configuration that it has loaded itself. */
 #ifndef ROUTER_SEAM_H
 #define ROUTER_SEAM_H
 
@@ -7,8 +8,11 @@
 
 #include <memkv/memkv.h>
 
+struct mkv__config;
+
 struct mkv__client_seam {
-    const struct mkv__transport *transport;
+    const struct mkv__transport *transport; /* NULL: tcp */
+    struct mkv__config *config;   /* loaded, its warnings told; transferred, always; NULL: none */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
     bool manual; /* no thread: the test turns the worker; mkv_batch_wait must not be called */

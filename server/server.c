@@ -109,7 +109,7 @@ static int check_address(const struct mkv__config *config, char *why, size_t len
     if (n_keys == 0 && !is_loopback(listen->host)) {
         snprintf(why, len,
                  "listen: %s can be reached by others, and there is no key: make one by 'memkv "
-                 "keygen > memkv.key' and give it to servers and clients by --auth-key-file "
+                 "keygen memkv.key' and give it to servers and clients by --auth-key-file "
                  "memkv.key (or MEMKV_AUTH_KEY)",
                  listen->text);
         return -EINVAL;
@@ -197,7 +197,10 @@ int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
     r = mkv__store_create(&o, &s->store);
     if (r < 0) {
         free(s);
-        return say(why, why_len, r, "memory: the arena could not be reserved");
+        char size[32];
+        mkv__config_print(config, MKV_OPT_MEMORY, size, sizeof(size));
+        snprintf(why, why_len, "memory: %s cannot be had on this machine (%s)", size, strerror(-r));
+        return r;
     }
     while (r == 0 && s->n < workers_wanted(config)) {
         r = make_member(s, &s->members[s->n++]);

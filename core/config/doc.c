@@ -152,8 +152,7 @@ static void write_wrapped(FILE *out, const char *text, unsigned columns)
     fputc('\n', out);
 }
 
-/* What stands for the value behind a flag, "DURATION". */
-static const char *placeholder(enum mkv__option_type type)
+const char *mkv__option_placeholder(enum mkv__option_id id)
 {
     static const char *const names[] = {
         [MKV__TYPE_SIZE] = "SIZE",       [MKV__TYPE_DURATION] = "DURATION",
@@ -163,7 +162,7 @@ static const char *placeholder(enum mkv__option_type type)
         [MKV__TYPE_SECRET] = "HEX",      [MKV__TYPE_ADDRESS] = "HOST:PORT",
         [MKV__TYPE_SERVERS] = "SERVERS",
     };
-    return names[type];
+    return names[mkv__option_get(id)->type];
 }
 
 static void write_head(FILE *out, enum mkv__option_id id, bool flags)
@@ -171,7 +170,7 @@ static void write_head(FILE *out, enum mkv__option_id id, bool flags)
     const struct mkv__option *o = mkv__option_get(id);
     char flag[MKV_VARIABLE_TEXT];
     int n = fprintf(out, "  %s %s", flags ? mkv__option_flag(id, flag) : o->name,
-                    placeholder(o->type));
+                    mkv__option_placeholder(id));
     if (n > (int)HELP_INDENT - 2) { /* no room beside it: the text begins below */
         fputc('\n', out);
         n = 0;

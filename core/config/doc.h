@@ -22,6 +22,9 @@ void mkv__config_write_doc(FILE *out);
  */
 void mkv__config_write_help(FILE *out, unsigned components, bool flags, unsigned columns);
 
+/* What stands for the value behind a flag, "DURATION". Owner: static. */
+const char *mkv__option_placeholder(enum mkv__option_id id);
+
 /* Writes the flag of an option, "--get-timeout". Returns `out`. */
 const char *mkv__option_flag(enum mkv__option_id id, char out[MKV_VARIABLE_TEXT]);
 

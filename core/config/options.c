@@ -155,7 +155,7 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .value = "10s",
             .min = 10 * MS,
             .max = HOUR,
-            .help = "The longest such pause.",
+            .help = "The longest pause between two probes.",
         },
     [MKV_OPT_TRANSPORT] =
         {
@@ -221,7 +221,7 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .example = "/etc/memkv/key",
             .min = 1,
             .max = 4095,
-            .help = "A file with that key. Given together with auth_key, the source that ranks "
+            .help = "A file with the key that client and server share. Given together with auth_key, the source that ranks "
                     "higher decides; both from one source are refused.",
         },
     [MKV_OPT_AUTH_KEY_ID] =

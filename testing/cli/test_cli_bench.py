@@ -1,0 +1,146 @@
+"""memkv bench: its rows, and that nothing of it stays behind."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+from cli_support import alive, children, memkv, serving, start, until
+
+FIELDS = {
+    "op": str,
+    "value_bytes": int,
+    "batch": int,
+    "bytes_per_s": float,
+    "keys_per_s": float,
+    "p50_us": float,
+    "p99_us": float,
+    "p999_us": float,
+    "cpu_cores": float,
+    "ceiling_bytes_per_s": float,
+    "ratio": float,
+    "transport": str,
+    "seed": int,
+}
+
+
+def check_row(row):
+    assert {name: type(value) for name, value in row.items()} == FIELDS
+    assert row["bytes_per_s"] > 0 and row["keys_per_s"] > 0 and row["cpu_cores"] > 0
+    assert 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"]
+    assert row["ceiling_bytes_per_s"] > 0 and row["transport"] == "tcp"
+    assert row["ratio"] == pytest.approx(row["bytes_per_s"] / row["ceiling_bytes_per_s"], rel=1e-3)
+    if row["op"] != "exists":
+        assert row["bytes_per_s"] == pytest.approx(row["keys_per_s"] * row["value_bytes"], rel=1e-3)
+
+
+def test_rows_and_its_own_server():
+    bench = start(
+        *("bench", "--size", "4K,64K", "--batch", "16", "--threads", "2", "--seconds", "0.2"),
+        *("--seed", "7", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"MEMKV_SERVERS": "127.0.0.1:1"},  # without --servers: one of its own
+    )
+    until(lambda: children(bench.pid))
+    servers = children(bench.pid)
+    until(lambda: b"serve" in pathlib.Path(f"/proc/{servers[0]}/cmdline").read_bytes().split(b"\0"))
+    out, err = bench.communicate(timeout=120)
+    assert (bench.returncode, err) == (0, b"")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(r["op"], r["value_bytes"]) for r in rows] == [
+        ("get", 4096),
+        ("get", 65536),
+        ("set", 4096),
+        ("set", 65536),
+        ("exists", 0),
+    ]
+    for row in rows:
+        check_row(row)
+        assert row["batch"] == 16 and row["seed"] == 7
+    assert not any(alive(pid) for pid in servers)
+
+
+def test_a_table():
+    out = memkv("bench", "--op", "get,exists", "--size", "1M", "--seconds", "0.1")
+    lines = out.stdout.decode().splitlines()
+    assert out.returncode == 0 and len(lines) == 3
+    assert lines[0].split() == (
+        "op value batch keys/s GB/s p50 p99 p99.9 cores ceiling ratio".split()
+    )
+    assert lines[1].split()[:3] == ["get", "1M", "128"] and lines[2].split()[:2] == ["exists", "-"]
+    assert {len(line) for line in lines} == {len(lines[0])} and len(lines[0]) <= 80
+
+
+def test_servers_that_are_named():
+    """Sets of each run are new to them: a value that is there already would move no bytes."""
+    with serving() as s:
+        for _ in range(2):
+            before = json.loads(memkv("stat", "--json", "-s", s.address).stdout)
+            out = memkv(
+                *("bench", "-s", s.address, "--op", "set", "--size", "64K", "--batch", "4"),
+                *("--seconds", "0.1", "--json"),
+            )
+            assert out.returncode == 0
+            row = json.loads(out.stdout)
+            check_row(row)
+            after = json.loads(memkv("stat", "--json", "-s", s.address).stdout)
+            assert after["kept"] == 0 and after["bytes_in"] - before["bytes_in"] >= 4 * 65536
+
+
+def test_a_server_with_a_key(tmp_path):
+    key = tmp_path / "key"
+    memkv("keygen", key)
+    quick = ("bench", "--op", "exists", "--seconds", "0.1", "--json")
+    assert memkv(*quick, "--auth-key-file", key).returncode == 0
+    assert memkv(*quick, env={"MEMKV_AUTH_KEY": "ab" * 32}).returncode == 0
+    out = memkv(*quick, "-s", "127.0.0.1:1")
+    assert out.returncode == 3
+    assert json.loads(out.stderr.splitlines()[-1])["exit"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_server_outlives_it(number):
+    bench = start("bench", "--seconds", "60", stdout=subprocess.PIPE)
+    assert bench.stdout.readline().startswith(b"op ")
+    servers = children(bench.pid)
+    assert len(servers) == 1 and alive(servers[0])
+    bench.send_signal(number)
+    assert bench.wait(timeout=30) == -number
+    until(lambda: not alive(servers[0]))
+    bench.stdout.close()
+
+
+@pytest.mark.parametrize(
+    "args, told",
+    [
+        (("--op", "fly"), '"fly"'),
+        (("--op", ","), "nothing"),
+        (("--size", "many"), '"many"'),
+        (("--size", "0"), "1 byte to 64 MiB"),
+        (("--size", "65M"), "1 byte to 64 MiB"),
+        (("--op", "get", "--size", ","), "nothing"),
+        (("--size", ",".join(["4K"] * 100)), "rows"),
+        (("--batch", "0"), "1 to 100000"),
+        (("--batch", "x"), "--batch"),
+        (("--threads", "65"), "1 to 64"),
+        (("--seconds", "nan"), "--seconds"),
+        (("--seconds", "-1"), "--seconds"),
+        (("word",), "--help"),
+    ],
+)
+def test_what_it_refuses(args, told):
+    out = memkv("bench", *args)
+    assert out.returncode == 2 and told in out.stderr.decode() and out.stdout == b""
+
+
+def test_it_is_not_the_callers_memory_that_is_measured():
+    """What moves goes through more memory than a cache holds, on our side and on the ceiling's."""
+    bench = start("bench", "--op", "get", "--size", "4K", "--seconds", "30", "--json")
+    pages = os.sysconf("SC_PAGE_SIZE")
+    statm = pathlib.Path(f"/proc/{bench.pid}/statm")
+    until(lambda: int(statm.read_text().split()[1]) * pages > 3 * (128 << 20))
+    bench.kill()
+    bench.wait()
