@@ -484,7 +484,8 @@ void rig_init(struct rig *rig, unsigned n, unsigned known, ...)
                                    .ignore_environment = true,
                                    .log = keep_log,
                                    .log_arg = rig};
-    struct mkv__client_seam seam = {&mkv__fake, rig_clock, rig, true};
+    struct mkv__client_seam seam = {
+        .transport = &mkv__fake, .clock = rig_clock, .clock_arg = rig, .manual = true};
     struct mkv_error error = {0};
     if (mkv__client_open_on(&o, &seam, &rig->client, &error) < 0) {
         fail_msg("%s", error.text);
