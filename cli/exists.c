@@ -39,7 +39,7 @@ static int ask(struct mkv_batch *batch, const char **keys)
     }
     r = mkv_batch_wait(batch);
     int code = EXIT_DONE;
-    for (uint32_t i = 0; i < mkv_batch_count(batch); i++) {
+    for (uint32_t i = 0; i < mkv_batch_count(batch) && keys[i] != NULL; i++) {
         code = cli_worse(code, show(batch, i, keys[i]));
     }
     return r < 0 ? cli_fail(code, "%s", mkv_error_text(r)) : code;

@@ -8,12 +8,14 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define LIST_ROOM (64u << 10)
 
 static pthread_t thread;
 static bool running;
+static atomic_bool ending;
 
 static void reload(struct mkv_client *client)
 {
@@ -41,10 +43,8 @@ static void *wait_for_signals(void *arg)
     int number;
     sigemptyset(&set);
     sigaddset(&set, SIGHUP);
-    while (sigwait(&set, &number) == 0) {
-        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    while (sigwait(&set, &number) == 0 && !atomic_load(&ending)) {
         reload(arg);
-        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
     }
     return NULL;
 }
@@ -59,13 +59,15 @@ void reload_start(struct mkv_client *client)
     sigemptyset(&set);
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
+    atomic_store(&ending, false);
     running = pthread_create(&thread, NULL, wait_for_signals, client) == 0;
 }
 
 void reload_stop(void)
 {
     if (running) {
-        pthread_cancel(thread);
+        atomic_store(&ending, true);
+        pthread_kill(thread, SIGHUP); /* what it waits for */
         pthread_join(thread, NULL);
         running = false;
     }

@@ -164,6 +164,10 @@ static double fullness(uint64_t least, uint64_t most)
             n++;
             continue;
         }
+        if (n == 0) {
+            fail_msg("%llu bytes do not fit into an empty arena", (unsigned long long)size);
+            break;
+        }
         double full = (double)bytes / (double)mkv__arena_total(arena);
         worst = full < worst ? full : worst;
         int gone = (int)(next_random(&seed) % (uint64_t)n);

@@ -461,7 +461,7 @@ static void full_when_all_is_leased(void **state)
 {
     (void)state;
     struct client c;
-    uint8_t *value = calloc(1, MIB);
+    uint8_t *value = calloc(1, 3 * MIB);
     void *memory[] = {value};
     open_world((struct setting){.seed = 1, .memory = 4 * MIB});
     connect_to(&c, NULL);

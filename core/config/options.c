@@ -221,8 +221,9 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .example = "/etc/memkv/key",
             .min = 1,
             .max = 4095,
-            .help = "A file with the key that client and server share. Given together with auth_key, the source that ranks "
-                    "higher decides; both from one source are refused.",
+            .help = "A file with the key that client and server share. Given together with "
+                    "auth_key, the source that ranks higher decides; both from one source are "
+                    "refused.",
         },
     [MKV_OPT_AUTH_KEY_ID] =
         {

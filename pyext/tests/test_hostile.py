@@ -128,7 +128,7 @@ def good_calls(c, objects):
 
 
 def test_nothing_leaks_on_any_path(client):
-    """Over 10,000 calls, wrong ones and good ones: no reference, no block of memory is left."""
+    """Over 70,000 calls, wrong ones and good ones: no reference, no block of memory is left."""
     objects = ("leak-%d" % os.getpid(), b"12345", bytearray(5))
     wrong, good = wrong_calls(client, objects), good_calls(client, objects)
 
@@ -154,8 +154,8 @@ def test_nothing_leaks_on_any_path(client):
     tracemalloc.start()
     try:
         sizes = []
-        for _ in range(3):
-            for _ in range(100):
+        for _ in range(2):
+            for _ in range(600):
                 for error, call in wrong:
                     with contextlib.suppress(error):
                         call()
@@ -166,7 +166,8 @@ def test_nothing_leaks_on_any_path(client):
     finally:
         tracemalloc.stop()
     assert counts() == before
-    assert sizes[2] - sizes[1] < 100 * 20, sizes  # less than the smallest object for each round
+    # Less than the smallest object for each round. Python's own free lists (80 dicts) take half.
+    assert sizes[1] - sizes[0] < 600 * 16, sizes
     objects[2].extend(b"no buffer of it is held any more")
 
 

@@ -56,5 +56,5 @@ build_all() {
     build_library
     build_wheel
     say "out/ holds:"
-    find out -maxdepth 3 \( -type f -o -type l \) -path 'out/*' -printf '   %p\n' | sort
+    find out/bin out/include out/lib out/wheel \( -type f -o -type l \) -printf '   %p\n' | sort
 }

@@ -81,7 +81,11 @@ static void expect(FILE *from, const char *text)
 static int end_of(struct command *c)
 {
     int status = 0;
+    char line[1000];
     assert_int_equal(waitpid(c->pid, &status, 0), c->pid);
+    while (status != 0 && fgets(line, sizeof(line), c->err) != NULL) {
+        print_message("it said: %s", line);
+    }
     fclose(c->out);
     fclose(c->err);
     return status;

@@ -239,6 +239,7 @@ static void a_flood_of_connections(void **state)
         free(fds);
         print_message("skipped: too few descriptors are allowed here\n");
         skip();
+        return;
     }
     outside_start(&fleet, "64M");
     beside_start();
