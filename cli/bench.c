@@ -257,7 +257,7 @@ int cmd_bench(int argc, const char **argv)
         {"threads", 0, POPT_ARG_STRING, &plan.threads_text, 0,
          "Callers beside each other (default 1).", "N"},
         {"seconds", 0, POPT_ARG_STRING, &plan.seconds_text, 0,
-         "For each row, and again for its ceiling (default 2).", "S"},
+         "For each row, and again for its ceilings (default 2).", "S"},
         {"seed", 0, POPT_ARG_STRING, &plan.seed_text, 0, "Of keys and values (default 1).", "N"},
         POPT_TABLEEND,
     };

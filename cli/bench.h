@@ -35,10 +35,11 @@ void bench_unmap(void *memory, uint64_t bytes);
 
 /*
  * bench_raw.c: raw sockets that move bytes in the shape of a case: `up` bytes to the other side,
- * then `down` bytes from it, again and again on each of the connections.
+ * then `down` bytes from it, again and again on each of the connections. Each side's bytes come from
+ * and go through `room` bytes of memory.
  */
 struct bench_raw;
-struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections);
+struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections, uint64_t room);
 void bench_raw_close(struct bench_raw *raw);
 /* Exchanges for about `seconds`. Adds to the number of exchanges of all connections and to the time
  * that they took. */

@@ -164,7 +164,7 @@ static bool open_pair(struct side *client, struct side *server, uint64_t up, uin
     return server->started;
 }
 
-struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections)
+struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections, uint64_t room)
 {
     struct bench_raw *raw = calloc(1, sizeof(*raw));
     struct side *sides = calloc(2 * (size_t)connections, sizeof(*sides));
@@ -173,8 +173,7 @@ struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connection
         free(sides);
         return NULL;
     }
-    uint64_t room = bench_working_set() / connections;
-    room = room > SEGMENT ? room : SEGMENT;
+    room = room / connections > SEGMENT ? room / connections : SEGMENT;
     raw->clients = sides;
     raw->servers = sides + connections;
     for (unsigned i = 0; i < connections; i++) {
