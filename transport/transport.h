@@ -103,10 +103,15 @@ struct mkv__listen_handlers {
     void *arg;
 };
 
+enum mkv__feature { MKV_FEATURE_RDMA = 1u << 0 };
+
 struct mkv__endpoint_options {
     const struct mkv__auth_key *keys; /* borrowed until endpoint_close */
     size_t n_keys;
     uint8_t lanes;               /* bulk lanes of a session, >= 1; control has its own */
+    uint64_t features;           /* of HELLO: enum mkv__feature */
+    const char *devices;         /* rdma: names with commas; NULL: all. Borrowed as keys are */
+    bool must;                   /* rdma: a session without it is no session; else it stays on tcp */
     uint64_t connect_timeout_ns; /* until opened */
     uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */
     struct mkv__log *log;        /* may be NULL */
@@ -164,6 +169,7 @@ struct mkv__transport {
 };
 
 extern const struct mkv__transport mkv__tcp;  /* transport/tcp */
+extern const struct mkv__transport mkv__rdma; /* transport/rdma */
 extern const struct mkv__transport mkv__fake; /* transport/fake */
 
 #endif
