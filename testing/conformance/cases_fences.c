@@ -44,14 +44,19 @@ void conceal_during_get(void **state)
     rig_fini(&rig);
 }
 
+/* The caller's again: what it puts there now must not travel. */
+static void overwrite(struct memory *mine)
+{
+    memset(mine->base, 0xee, mine->size);
+}
+
 static void conceal_mine(struct memory *theirs)
 {
     struct memory *mine = &theirs->rig->mine;
 
     theirs->on_landed = NULL;
+    mine->on_concealed = overwrite;
     theirs->rig->t->conceal(mine->end->conn, &mine->exposure, false);
-    /* the caller's again: what it puts there now must not travel */
-    memset(mine->base, 0xee, mine->size);
 }
 
 void conceal_during_set(void **state)
@@ -82,7 +87,9 @@ static void abort_now(struct memory *m)
     struct memory *theirs = &m->rig->theirs;
 
     m->on_landed = NULL;
-    m->rig->t->abort(theirs->end->conn, &theirs->bulk);
+    if (theirs->done == 0) {
+        m->rig->t->abort(theirs->end->conn, &theirs->bulk);
+    }
 }
 
 static void aborted(bool get)
@@ -92,7 +99,9 @@ static void aborted(bool get)
     case_begin(&rig, get, 4, 4, 30 * MIB);
     (get ? &rig.mine : &rig.theirs)->on_landed = abort_now;
     assert_true(rig_until(&rig, &rig.theirs.done, 1));
-    assert_int_equal(rig.theirs.status, -ECANCELED);
+    if (!get || !case_subject->told_at_last) {
+        assert_int_equal(rig.theirs.status, -ECANCELED);
+    }
     memset(rig.theirs.base, 0xee, rig.theirs.size);
     rig_turns(&rig, 100);
     assert_int_equal(rig.theirs.done, 1);
@@ -153,9 +162,9 @@ static void concealed_after(bool get, int turns)
     rig.server.on_cancelled = abort_if_begun;
     rig_turns(&rig, turns);
     rig.t->conceal(rig.client.conn, &rig.mine.exposure, false);
-    assert_int_equal(rig.mine.concealed, 1);
+    assert_true(rig_until(&rig, &rig.mine.concealed, 1));
     if (!get) {
-        memset(rig.mine.base, 0xee, rig.mine.size); /* what is put there now must not travel */
+        overwrite(&rig.mine);
     }
     copy = malloc(rig.mine.size);
     memcpy(copy, rig.mine.base, rig.mine.size);
@@ -183,8 +192,10 @@ static void aborted_after(bool get, int turns)
     assert_true(rig_until(&rig, &rig.server.messages, 1));
     rig_turns(&rig, turns);
     done = rig.theirs.done;
-    rig.t->abort(rig.server.conn, &rig.theirs.bulk);
-    assert_int_equal(rig.theirs.done, 1);
+    if (!done) {
+        rig.t->abort(rig.server.conn, &rig.theirs.bulk);
+    }
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
     assert_true(done ? rig.theirs.status == 0 : rig.theirs.status == -ECANCELED);
     memset(rig.theirs.base, 0xee, rig.theirs.size);
     rig_turns(&rig, 50);

@@ -7,6 +7,7 @@ int main(int argc, char **argv)
         .transport = &mkv__rdma,
         .any_address = argc > 1 ? argv[1] : "10.0.0.2:0",
         .must = true,
+        .told_at_last = true,
     };
 
     return mkv__conformance(&subject);
