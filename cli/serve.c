@@ -41,16 +41,6 @@ static void log_line(void *arg, int level, const char *line, size_t len)
     cli_log(arg, (enum mkv_log_level)level, line, len);
 }
 
-static int check_transport(const struct mkv__config *config)
-{
-    int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
-    if (transport == MKV__TRANSPORT_AUTO || transport == MKV__TRANSPORT_TCP) {
-        return EXIT_DONE;
-    }
-    return cli_fail(EXIT_USAGE, "transport (%s): this build has tcp only (expected auto or tcp)",
-                    mkv__config_origin(config, MKV_OPT_TRANSPORT));
-}
-
 static int serve(const struct mkv__config *config)
 {
     struct mkv__log log;
@@ -92,8 +82,7 @@ int cmd_serve(int argc, const char **argv)
     } else {
         struct mkv__config *config = cli_config(MKV__SERVER, &code);
         if (config != NULL) {
-            code = check_transport(config);
-            code = code == EXIT_DONE ? serve(config) : code;
+            code = serve(config);
             mkv__config_destroy(&config);
         }
     }

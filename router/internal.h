@@ -171,6 +171,7 @@ struct mkv_client {
     struct mkv__config *config;
     struct mkv__log log;
     const struct mkv__transport *transport;
+    struct mkv__endpoint_options endpoint_options;
     struct mkv__worker *worker;
     struct mkv__endpoint *endpoint;
     struct table *table;   /* RCU */

@@ -110,7 +110,8 @@ struct mkv__endpoint_options {
     size_t n_keys;
     uint8_t lanes;               /* bulk lanes of a session, >= 1; control has its own */
     uint64_t features;           /* of HELLO: enum mkv__feature */
-    const char *devices;         /* rdma: names with commas; NULL: all. Borrowed as keys are */
+    const char *const *devices;  /* rdma: names of those to use. Borrowed as keys are */
+    size_t n_devices;            /* 0: all that work */
     bool must;                   /* rdma: a session without it is no session; else it stays on tcp */
     uint64_t connect_timeout_ns; /* until opened */
     uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */

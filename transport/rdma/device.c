@@ -1,9 +1,11 @@
 #include "transport/rdma/rdma.h"
+#include "transport/rdma/rdma_probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -45,11 +47,11 @@ static void device_close(struct mkv__endpoint *ep, struct mkv__rdma_device *devi
     memset(device, 0, sizeof(*device));
 }
 
-static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
+/* Opens it, and finds a port that is up. */
+static int device_look(struct mkv__endpoint *ep, struct ibv_device *which,
                        struct mkv__rdma_device *device)
 {
     struct ibv_device_attr attributes;
-    int flags;
 
     device->endpoint = ep;
     snprintf(device->name, sizeof(device->name), "%s", ep->verbs->get_device_name(which));
@@ -59,12 +61,21 @@ static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
                  strerror(-mkv__verbs_errno()));
         return -ENODEV;
     }
-    if (port_of(ep, device, &attributes) < 0) {
-        return -ENODEV;
-    }
     device->reads = (uint8_t)(attributes.max_qp_rd_atom < 16 ? attributes.max_qp_rd_atom : 16);
     device->max_sge = (uint32_t)attributes.max_sge < MKV_RDMA_SGE ? (uint32_t)attributes.max_sge
                                                                   : MKV_RDMA_SGE;
+    return port_of(ep, device, &attributes);
+}
+
+static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
+                       struct mkv__rdma_device *device)
+{
+    int error = device_look(ep, which, device);
+    int flags;
+
+    if (error) {
+        return error;
+    }
     device->pd = ep->verbs->alloc_pd(device->context);
     device->channel = device->pd ? ep->verbs->create_comp_channel(device->context) : NULL;
     if (!device->channel) {
@@ -82,20 +93,21 @@ static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
     return 0;
 }
 
-static bool wanted(const char *devices, const char *name)
+static bool wanted(const struct mkv__endpoint_options *options, const char *name)
 {
-    size_t len = strlen(name);
+    bool named = options->n_devices == 0;
 
-    if (!devices || !*devices) {
-        return true;
+    for (size_t i = 0; i < options->n_devices && !named; i++) {
+        named = strcmp(options->devices[i], name) == 0;
     }
-    for (const char *at = devices; *at; at += strcspn(at, ",")) {
-        at += strspn(at, ", ");
-        if (strcspn(at, ", ") == len && memcmp(at, name, len) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return named;
+}
+
+/* Stays so unless one is found, or says itself what it lacks. */
+static void no_device(struct mkv__endpoint *ep, int n)
+{
+    snprintf(ep->why, sizeof(ep->why), "this machine has no RDMA device%s",
+             n > 0 ? " of those that rdma_devices names (see: rdma link)" : "");
 }
 
 void mkv__rdma_devices_open(struct mkv__endpoint *ep)
@@ -108,13 +120,11 @@ void mkv__rdma_devices_open(struct mkv__endpoint *ep)
         return;
     }
     list = ep->verbs->get_device_list(&n);
-    snprintf(ep->why, sizeof(ep->why), "this machine has no RDMA device%s%s",
-             n > 0 && ep->options.devices ? " of those that rdma_devices names: " : "",
-             n > 0 && ep->options.devices ? ep->options.devices : "");
+    no_device(ep, n);
     for (int i = 0; i < n && ep->n_devices < MKV_RDMA_DEVICES; i++) {
         struct mkv__rdma_device *device = &ep->devices[ep->n_devices];
 
-        if (!wanted(ep->options.devices, ep->verbs->get_device_name(list[i]))) {
+        if (!wanted(&ep->options, ep->verbs->get_device_name(list[i]))) {
             continue;
         }
         if (device_open(ep, list[i], device) == 0) {
@@ -196,4 +206,35 @@ int mkv__rdma_choose(struct mkv__conn *conn)
         return -ENODEV;
     }
     return 0;
+}
+
+bool mkv__rdma_probe(const struct mkv__endpoint_options *options, char *why, size_t why_len)
+{
+    struct mkv__endpoint *ep = calloc(1, sizeof(*ep));
+    bool found = false;
+    int n = 0;
+
+    if (!ep) {
+        return false;
+    }
+    ep->options = *options;
+    ep->verbs = mkv__verbs_load(ep->why, sizeof(ep->why));
+    if (ep->verbs) {
+        struct ibv_device **list = ep->verbs->get_device_list(&n);
+
+        no_device(ep, n);
+        for (int i = 0; i < n && !found; i++) {
+            struct mkv__rdma_device device = {0};
+
+            found = wanted(options, ep->verbs->get_device_name(list[i])) &&
+                    device_look(ep, list[i], &device) == 0;
+            device_close(ep, &device);
+        }
+        if (list) {
+            ep->verbs->free_device_list(list);
+        }
+    }
+    snprintf(why, why_len, "%s", ep->why);
+    free(ep);
+    return found;
 }
