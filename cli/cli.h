@@ -54,6 +54,8 @@ void cli_look_for_json(int argc, const char **argv);
 poptContext cli_parse(int argc, const char **argv, const struct poptOption *own, int *exit_out);
 /* Runs the chain of sources. `components` as for mkv__config_load. NULL: *exit_out is set. */
 struct mkv__config *cli_config(unsigned components, int *exit_out);
+/* The same while the command runs: NULL has a text, which is the caller's to tell. */
+struct mkv__config *cli_config_again(unsigned components, struct mkv__config_error *error_out);
 /* The value of a flag, or NULL; and another one instead. */
 const char *cli_flag(enum mkv__option_id id);
 void cli_flag_set(enum mkv__option_id id, const char *value);

@@ -7,7 +7,8 @@ const struct command commands[] = {
     {"serve", cmd_serve, "run a server", "",
      "Runs a server until SIGTERM or SIGINT, which lets requests in flight end; a "
      "second one ends it at once. When it is ready, the first line on standard output "
-     "is \"listening HOST:PORT\".",
+     "is \"listening HOST:PORT\". SIGHUP makes it read keys and log_level anew, from where "
+     "they came.",
      MKV__SERVER},
     {"put", cmd_put, "store a value, or a directory of values", "KEY [FILE|-]\n--from DIR",
      "Stores a value, from standard input where no file is named. Says \"stored\", or "

@@ -296,6 +296,47 @@ const char *mkv__server_address(const struct mkv__server *s)
     return s->address;
 }
 
+/* Other keys ------------------------------------------------------------------------------------ */
+
+static void post(struct member *m, void (*run)(struct mkv__worker *, struct mkv__task *))
+{
+    mkv__completion_init(&m->done, 1);
+    m->task.run = run;
+    mkv__worker_post(m->worker, &m->task);
+}
+
+static void use_keys(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct member *m = MKV_CONTAINER_OF(task, struct member, task);
+    size_t n;
+    const struct mkv__auth_key *keys = mkv__config_keys(m->server->config, &n);
+    (void)worker;
+    m->server->transport->use_keys(m->endpoint, keys, n);
+    mkv__completion_done(&m->done);
+}
+
+/* Each endpoint looks at its keys on its worker alone; when all have answered, nobody has the old
+ * ones any more. */
+int mkv__server_use_keys(struct mkv__server *s, const struct mkv__config *config, char *why,
+                         size_t why_len)
+{
+    size_t n_old, n_new;
+    mkv__config_keys(s->config, &n_old);
+    mkv__config_keys(config, &n_new);
+    if (n_old > 0 && n_new == 0) {
+        return say(why, why_len, -EINVAL,
+                   "no key is left, and a server that runs does not give up asking for one");
+    }
+    s->config = config;
+    for (unsigned i = 0; i < s->n; i++) {
+        post(&s->members[i], use_keys);
+    }
+    for (unsigned i = 0; i < s->n; i++) {
+        mkv__completion_wait(&s->members[i].done, false);
+    }
+    return 0;
+}
+
 /* Stopping -------------------------------------------------------------------------------------- */
 
 static void drained(void *arg)
@@ -336,13 +377,6 @@ static void close_all(struct mkv__worker *worker, struct mkv__task *task)
     m->drained = true; /* the end of the last requests is no news any more */
     m->server->transport->endpoint_close(&m->endpoint);
     mkv__completion_done(&m->done);
-}
-
-static void post(struct member *m, void (*run)(struct mkv__worker *, struct mkv__task *))
-{
-    mkv__completion_init(&m->done, 1);
-    m->task.run = run;
-    mkv__worker_post(m->worker, &m->task);
 }
 
 void mkv__server_stop(struct mkv__server *s)
