@@ -193,9 +193,11 @@ static int run_case(struct mkv_client *client, const struct bench_case *c, pid_t
     int r = bench_run(client, c, server, add_slice, progress, &row);
     progress_clear(progress);
     if (r < 0) {
-        return r == -1 ? cli_fail(EXIT_UNREACHABLE, "%s: the values could not be stored first",
-                                  name_of(c->op))
-                       : cli_fail(EXIT_USAGE, "the ceiling could not be measured: no sockets");
+        if (r == -2) {
+            return cli_fail(EXIT_USAGE, "the ceiling could not be measured: no sockets");
+        }
+        return cli_fail(EXIT_UNREACHABLE, "%s: %s", name_of(c->op),
+                        r == -1 ? "the values could not be stored first" : "no batch came whole");
     }
     (flags.json ? print_json : print_row)(c, &row);
     fflush(stdout);

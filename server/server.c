@@ -280,7 +280,9 @@ int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
     prefault(s);
     int r = s->transport->listen(endpoints, s->n, listen->text, &handlers, &s->listener);
     if (r < 0) {
-        snprintf(why, why_len, "listen: %s: %s", listen->text, strerror(-r));
+        snprintf(why, why_len, "listen: %s: %s", listen->text,
+                 r == -EINVAL ? "not an address (expected one of this host, not its name)"
+                              : strerror(-r));
         return r;
     }
     snprintf(s->address, sizeof(s->address), "%s", s->transport->listener_address(s->listener));

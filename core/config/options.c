@@ -298,7 +298,7 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .value = "1G",
             .example = "64G",
             .min = MIB,
-            .max = 256 * TIB,
+            .max = 16 * TIB, /* what an arena can number */
             .help = "Memory for values, their keys and records.",
         },
     [MKV_OPT_PREFAULT] =
