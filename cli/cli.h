@@ -128,9 +128,11 @@ bool looks_binary(const uint8_t *data, size_t len);
 struct progress {
     const char *what;
     uint64_t total, done, started_ns, shown_ns;
+    int width; /* of the bar, columns */
     bool on, visible;
 };
 void progress_begin(struct progress *p, const char *what, uint64_t total);
+void progress_word(struct progress *p, const char *word); /* work that has no measure yet */
 void progress_add(struct progress *p, uint64_t n);
 void progress_clear(struct progress *p); /* before other lines */
 void progress_end(struct progress *p);
