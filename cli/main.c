@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 const struct command commands[] = {
@@ -73,8 +74,21 @@ static int run(int argc, const char **argv)
                     name);
 }
 
+/* A standard stream that the caller has closed must not become one of our sockets. Each is opened
+ * for what nobody does with it, so that its use fails as that of a closed one. */
+static void keep_standard_streams(void)
+{
+    static const int unusable[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)open("/dev/null", unusable[fd]); /* the lowest that is free: this one */
+        }
+    }
+}
+
 int main(int argc, const char **argv)
 {
+    keep_standard_streams();
     cli_look_for_json(argc, argv);
     int code = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
