@@ -8,11 +8,13 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 struct running {
     struct mkv__config *config;
     struct mkv__log log;
     struct mkv__server *server;
+    bool hung_up; /* before there was anybody to be told */
 };
 
 static bool is_read_anew(int id)
@@ -54,12 +56,28 @@ static void hang_up(struct running *run)
     mkv__log_set_level(&run->log, mkv__config_choice(now, MKV_OPT_LOG_LEVEL));
 }
 
+/* Large memory takes minutes (`prefault: wait`). False: a signal has ended it. */
+static bool warm_up(const sigset_t *signals, struct running *run)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    while (!mkv__server_warm(run->server)) {
+        int number = sigtimedwait(signals, NULL, &pause);
+        if (number == SIGTERM || number == SIGINT) {
+            return false;
+        }
+        run->hung_up = run->hung_up || number == SIGHUP;
+    }
+    return true;
+}
+
 /* Runs until SIGTERM or SIGINT; a second one ends at once. The signals are blocked already, so that
  * no worker gets them. */
 static void wait_for_end(const sigset_t *signals, struct running *run)
 {
-    int number = 0;
-    sigwait(signals, &number);
+    int number = run->hung_up ? SIGHUP : 0;
+    if (number == 0) {
+        sigwait(signals, &number);
+    }
     while (number == SIGHUP) {
         hang_up(run);
         sigwait(signals, &number);
@@ -111,6 +129,10 @@ static int serve(struct running *run)
     allow_descriptors();
     mkv__log_init(&run->log, mkv__config_choice(run->config, MKV_OPT_LOG_LEVEL), log_line, NULL);
     int r = mkv__server_create(run->config, &run->log, &run->server, why, sizeof(why));
+    if (r == 0 && !warm_up(&signals, run)) {
+        mkv__server_destroy(&run->server);
+        return EXIT_DONE;
+    }
     r = r < 0 ? r : mkv__server_start(run->server, why, sizeof(why));
     if (r < 0) {
         mkv__server_destroy(&run->server);

@@ -37,6 +37,7 @@ struct mkv__server {
     const struct mkv__transport *transport;
     struct mkv__store *store;
     struct mkv__prefault prefault;
+    bool prefaulting; /* has been begun */
     struct mkv__listener *listener;
     unsigned n;
     struct member members[WORKERS_MAX];
@@ -263,9 +264,17 @@ static void prefault(struct mkv__server *s)
                     (unsigned long long)(len >> 20));
         return;
     }
-    if (mkv__prefault_start(&s->prefault, base, len) == 0 && when == MKV__PREFAULT_WAIT) {
-        mkv__prefault_wait(&s->prefault);
+    (void)mkv__prefault_start(&s->prefault, base, len);
+}
+
+bool mkv__server_warm(struct mkv__server *s)
+{
+    if (!s->prefaulting) {
+        s->prefaulting = true;
+        prefault(s);
     }
+    return mkv__config_choice(s->config, MKV_OPT_PREFAULT) != MKV__PREFAULT_WAIT ||
+           mkv__prefault_ended(&s->prefault);
 }
 
 int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
@@ -277,7 +286,9 @@ int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
         endpoints[i] = s->members[i].endpoint;
     }
     s->started_ns = mkv__clock_ns();
-    prefault(s);
+    if (!mkv__server_warm(s)) {
+        mkv__prefault_wait(&s->prefault);
+    }
     int r = s->transport->listen(endpoints, s->n, listen->text, &handlers, &s->listener);
     if (r < 0) {
         snprintf(why, why_len, "listen: %s: %s", listen->text,

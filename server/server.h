@@ -23,6 +23,9 @@ struct mkv__server;
 /* config and log: borrowed until destroy. Errors: with a text in why. */
 int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
                        struct mkv__server **server_out, char *why, size_t why_len);
+/* Begins to take the memory, as the option `prefault` says. Whether start would not wait for it: who
+ * wants to do something else meanwhile asks again. */
+bool mkv__server_warm(struct mkv__server *server);
 int mkv__server_start(struct mkv__server *server, char *why, size_t why_len);
 const char *mkv__server_address(const struct mkv__server *server); /* after start */
 /*

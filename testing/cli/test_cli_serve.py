@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import resource
 import signal
@@ -136,6 +137,25 @@ def test_what_a_client_option_does_to_it():
     told = s.communicate(timeout=30)[1]
     assert s.returncode == 0
     assert told.count(b"is an option of the client and is ignored here") == 2
+
+
+def test_signals_while_memory_is_taken():
+    """Before it listens; much memory takes minutes."""
+    slow = ("serve", "--listen", "127.0.0.1:0", "--memory", "2G", "--prefault", "wait")
+    s = start(*slow, stdout=subprocess.PIPE)
+    until(lambda: any(t.read_text() == "memkv\n" for t in threads_of(s.pid)[1:]))
+    s.send_signal(signal.SIGHUP)
+    s.send_signal(signal.SIGTERM)
+    assert s.communicate(timeout=30)[0] == b"" and s.returncode == 0
+    s = start(*slow[:-3], "64M", *slow[-2:], stdout=subprocess.PIPE)
+    assert s.stdout.readline().startswith(b"listening ")
+    s.send_signal(signal.SIGTERM)
+    assert s.wait(timeout=30) == 0
+    s.stdout.close()
+
+
+def threads_of(pid):
+    return sorted(pathlib.Path(f"/proc/{pid}/task").glob("*/comm"), key=str)
 
 
 def test_silent_strangers_do_not_keep_clients_out():
