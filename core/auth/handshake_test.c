@@ -179,8 +179,8 @@ static void test_rotation_and_tenants(void **state)
             const char *prefix = side == SERVER ? keys[i].namespaces : NULL;
             assert_int_equal(key->id, keys[i].id);
             assert_memory_equal(key->key, keys[i].key, MKV_KEY_BYTES);
-            assert_int_equal(key->namespaces == NULL, prefix == NULL);
-            assert_true(prefix == NULL || strcmp(key->namespaces, prefix) == 0);
+            const char *copy = key->namespaces;
+            assert_string_equal(copy != NULL ? copy : "all", prefix != NULL ? prefix : "all");
         }
         pair_fini(&p);
     }
