@@ -220,7 +220,8 @@ static bool open_ceilings(const struct bench_case *c, struct ceiling *ceilings)
     unsigned lanes = c->op == MKV_OP_EXISTS ? 1 : c->lanes;
     const unsigned wanted[CEILINGS] = {1, c->threads, lanes > c->threads ? lanes : c->threads};
     for (int i = 0; i < CEILINGS; i++) {
-        unsigned n = wanted[i];
+        unsigned n = wanted[i] > 0 ? wanted[i]
+                                   : 1; /* clang-tidy does not know that there are callers */
         ceilings[i] = (struct ceiling){0};
         if (i > 0 && n == wanted[i - 1]) {
             continue;
