@@ -190,12 +190,15 @@ static int run_case(struct mkv_client *client, const struct bench_case *c, pid_t
                     struct progress *progress)
 {
     struct bench_row row;
+    progress_word(progress, "storing values");
     int r = bench_run(client, c, server, add_slice, progress, &row);
     progress_clear(progress);
     if (r < 0) {
-        return r == -1 ? cli_fail(EXIT_UNREACHABLE, "%s: the values could not be stored first",
-                                  name_of(c->op))
-                       : cli_fail(EXIT_USAGE, "the ceiling could not be measured: no sockets");
+        if (r == -2) {
+            return cli_fail(EXIT_USAGE, "the ceiling could not be measured: no sockets");
+        }
+        return cli_fail(EXIT_UNREACHABLE, "%s: %s", name_of(c->op),
+                        r == -1 ? "the values could not be stored first" : "no batch came whole");
     }
     (flags.json ? print_json : print_row)(c, &row);
     fflush(stdout);
@@ -207,30 +210,35 @@ static int run_case(struct mkv_client *client, const struct bench_case *c, pid_t
     return EXIT_DONE;
 }
 
-static int run_all(struct mkv_client *client, struct plan *plan, pid_t server)
+static int run_all(struct mkv_client *client, struct plan *plan, pid_t server,
+                   struct progress *progress)
 {
     const struct mkv__config *config = mkv__client_config(client);
-    struct progress progress;
     int code = EXIT_DONE;
+    progress_clear(progress);
     if (!flags.json) {
         printf("%-6s%6s%6s%7s%8s%8s%8s%8s%6s%9s%7s\n", "op", "value", "batch", "keys/s", "GB/s",
                "p50", "p99", "p99.9", "cores", "ceiling", "ratio");
         fflush(stdout);
     }
-    progress_begin(&progress, "bench", (uint64_t)plan->n * BENCH_SLICES);
     for (int i = 0; i < plan->n; i++) {
         plan->cases[i].lanes = (unsigned)mkv__config_count(config, MKV_OPT_LANES);
-        code = cli_worse(code, run_case(client, &plan->cases[i], server, &progress));
+        code = cli_worse(code, run_case(client, &plan->cases[i], server, progress));
     }
-    progress_end(&progress);
+    progress_end(progress);
     return code;
 }
 
 static int with_server(struct plan *plan)
 {
     struct bench_server server = {0};
+    struct progress progress;
+    progress_begin(&progress, "bench", (uint64_t)plan->n * BENCH_SLICES);
     if (cli_flag(MKV_OPT_SERVERS) == NULL) {
-        if (bench_server_start(&server) < 0) {
+        progress_word(&progress, "starting a server");
+        int r = bench_server_start(&server);
+        progress_clear(&progress);
+        if (r < 0) {
             return cli_fail(EXIT_UNREACHABLE, "a server of our own could not be started");
         }
         cli_flag_set(MKV_OPT_SERVERS, server.address);
@@ -238,7 +246,7 @@ static int with_server(struct plan *plan)
     int code = EXIT_USAGE;
     struct mkv_client *client = cli_open(false, &code);
     if (client != NULL) {
-        code = run_all(client, plan, server.pid);
+        code = run_all(client, plan, server.pid, &progress);
         cli_close(&client);
     }
     bench_server_stop(&server);

@@ -54,7 +54,8 @@ int bench_server_start(struct bench_server *server);
 void bench_server_stop(struct bench_server *server);
 double bench_cpu_of(pid_t pid); /* seconds of CPU used so far; 0: of this process */
 
-/* bench_run.c. `slice` is called after each of BENCH_SLICES parts. */
+/* bench_run.c. `slice` is called after each of BENCH_SLICES parts. 0; -1: the values for get and
+ * exists cannot be stored; -2: no sockets for the ceiling; -3: nothing came. */
 #define BENCH_SLICES 8u
 int bench_run(struct mkv_client *client, const struct bench_case *c, pid_t server,
               void (*slice)(void *arg), void *arg, struct bench_row *row_out);

@@ -220,7 +220,8 @@ static bool open_ceilings(const struct bench_case *c, struct ceiling *ceilings)
     unsigned lanes = c->op == MKV_OP_EXISTS ? 1 : c->lanes;
     const unsigned wanted[CEILINGS] = {1, c->threads, lanes > c->threads ? lanes : c->threads};
     for (int i = 0; i < CEILINGS; i++) {
-        unsigned n = wanted[i];
+        unsigned n = wanted[i] > 0 ? wanted[i]
+                                   : 1; /* clang-tidy does not know that there are callers */
         ceilings[i] = (struct ceiling){0};
         if (i > 0 && n == wanted[i - 1]) {
             continue;
@@ -262,7 +263,16 @@ static double best_of(const struct ceiling *ceilings, const struct bench_case *c
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-/* In turns, so that the machine's mood is in both. */
+static uint64_t whole_of(const struct runner *runners, unsigned n)
+{
+    uint64_t whole = 0;
+    for (unsigned i = 0; i < n; i++) {
+        whole += runners[i].batches - runners[i].failed;
+    }
+    return whole;
+}
+
+/* In turns, so that the machine's mood is in both. Ends at once where nothing comes. */
 static void measure(struct runner *runners, const struct bench_case *c, struct ceiling *ceilings,
                     pid_t server, void (*slice)(void *arg), void *arg, struct bench_row *row)
 {
@@ -273,12 +283,15 @@ static void measure(struct runner *runners, const struct bench_case *c, struct c
         run_all(runners, c, seconds, &ours_s);
         cpu_s += bench_cpu_of(0) + (server > 0 ? bench_cpu_of(server) : 0) - before;
         slice(arg);
+        if (whole_of(runners, c->threads) == 0) {
+            return;
+        }
     }
     for (unsigned i = 0; i < c->threads; i++) {
         row->batches += runners[i].batches;
         row->failed += runners[i].failed;
     }
-    double whole = (double)(row->batches - row->failed);
+    double whole = (double)whole_of(runners, c->threads);
     row->cpu_cores = cpu_s / ours_s;
     row->keys_per_s = whole * c->batch / ours_s;
     row->bytes_per_s = whole * counted(c) / ours_s;
@@ -308,5 +321,5 @@ int bench_run(struct mkv_client *client, const struct bench_case *c, pid_t serve
         dispose(&runners[i]);
     }
     free(runners);
-    return !ok ? -1 : !sockets ? -2 : 0;
+    return !ok ? -1 : !sockets ? -2 : row->batches == 0 ? -3 : 0;
 }

@@ -54,6 +54,8 @@ void cli_look_for_json(int argc, const char **argv);
 poptContext cli_parse(int argc, const char **argv, const struct poptOption *own, int *exit_out);
 /* Runs the chain of sources. `components` as for mkv__config_load. NULL: *exit_out is set. */
 struct mkv__config *cli_config(unsigned components, int *exit_out);
+/* The same while the command runs: NULL has a text, which is the caller's to tell. */
+struct mkv__config *cli_config_again(unsigned components, struct mkv__config_error *error_out);
 /* The value of a flag, or NULL; and another one instead. */
 const char *cli_flag(enum mkv__option_id id);
 void cli_flag_set(enum mkv__option_id id, const char *value);
@@ -126,9 +128,11 @@ bool looks_binary(const uint8_t *data, size_t len);
 struct progress {
     const char *what;
     uint64_t total, done, started_ns, shown_ns;
+    int width; /* of the bar, columns */
     bool on, visible;
 };
 void progress_begin(struct progress *p, const char *what, uint64_t total);
+void progress_word(struct progress *p, const char *word); /* work that has no measure yet */
 void progress_add(struct progress *p, uint64_t n);
 void progress_clear(struct progress *p); /* before other lines */
 void progress_end(struct progress *p);

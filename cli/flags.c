@@ -228,10 +228,9 @@ static size_t arguments(struct mkv__config_arg out[MKV_OPT_COUNT + 4])
     return n;
 }
 
-struct mkv__config *cli_config(unsigned components, int *exit_out)
+struct mkv__config *cli_config_again(unsigned components, struct mkv__config_error *error_out)
 {
     struct mkv__config_arg args[MKV_OPT_COUNT + 4];
-    struct mkv__config_error error;
     struct mkv__config *config = NULL;
     /* --timeout is of no use to a server, and is not told three times. */
     char *timeout = flags.timeout;
@@ -242,16 +241,25 @@ struct mkv__config *cli_config(unsigned components, int *exit_out)
     size_t n = arguments(args);
     flags.timeout = timeout;
     if (mkv__config_create(&config) < 0) {
-        *exit_out = cli_fail(EXIT_USAGE, "out of memory");
+        snprintf(error_out->text, sizeof(error_out->text), "out of memory");
         return NULL;
     }
-    if (mkv__config_load(config, components, flags.config, environ, args, n, &error) < 0) {
+    if (mkv__config_load(config, components, flags.config, environ, args, n, error_out) < 0) {
         mkv__config_destroy(&config);
-        *exit_out = cli_fail(EXIT_USAGE, "%s", error.text);
         return NULL;
     }
     for (size_t i = 0; i < mkv__config_n_warnings(config); i++) {
         cli_warn("%s", mkv__config_warning(config, i));
+    }
+    return config;
+}
+
+struct mkv__config *cli_config(unsigned components, int *exit_out)
+{
+    struct mkv__config_error error;
+    struct mkv__config *config = cli_config_again(components, &error);
+    if (config == NULL) {
+        *exit_out = cli_fail(EXIT_USAGE, "%s", error.text);
     }
     return config;
 }

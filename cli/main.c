@@ -1,13 +1,15 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 const struct command commands[] = {
     {"serve", cmd_serve, "run a server", "",
      "Runs a server until SIGTERM or SIGINT, which lets requests in flight end; a "
      "second one ends it at once. When it is ready, the first line on standard output "
-     "is \"listening HOST:PORT\".",
+     "is \"listening HOST:PORT\". SIGHUP makes it read keys and log_level anew, from where "
+     "they came.",
      MKV__SERVER},
     {"put", cmd_put, "store a value, or a directory of values", "KEY [FILE|-]\n--from DIR",
      "Stores a value, from standard input where no file is named. Says \"stored\", or "
@@ -72,8 +74,21 @@ static int run(int argc, const char **argv)
                     name);
 }
 
+/* A standard stream that the caller has closed must not become one of our sockets. Each is opened
+ * for what nobody does with it, so that its use fails as that of a closed one. */
+static void keep_standard_streams(void)
+{
+    static const int unusable[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)open("/dev/null", unusable[fd]); /* the lowest that is free: this one */
+        }
+    }
+}
+
 int main(int argc, const char **argv)
 {
+    keep_standard_streams();
     cli_look_for_json(argc, argv);
     int code = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {

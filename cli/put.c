@@ -72,8 +72,10 @@ static int explain(const struct sender *s, const char *key, uint32_t i)
         return cli_fail(EXIT_UNREACHABLE, "%s: the server has no room", key);
     }
     if (status == MKV_REFUSED) {
-        return cli_fail(EXIT_REFUSED, "%s: the server does not let you%s", key,
-                        s->flags & MKV_REPLACE ? " replace (its option \"admin\")" : "");
+        return cli_fail(EXIT_REFUSED, "%s: the server refuses: this key has no right to %s", key,
+                        s->flags & MKV_REPLACE
+                            ? "replace (the server's option \"admin\") or to the namespace"
+                            : "the namespace");
     }
     error = error != 0 ? error : -ETIMEDOUT;
     return cli_fail(cli_exit_of(error), "%s: %s", key, mkv_error_text(error));

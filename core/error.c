@@ -21,7 +21,7 @@ static const struct entry list[] = {
     {ECANCELED, "ECANCELED", "cancelled or closed"},
     {EINVAL, "EINVAL", "invalid argument or configuration"},
     {ENOMEM, "ENOMEM", "out of memory"},
-    {EACCES, "EACCES", "refused: the key is wrong, or the right is missing"},
+    {EACCES, "EACCES", "refused: the key is wrong, or has no right to the namespace"},
     {EBUSY, "EBUSY", "still in use"},
     {ENOTSUP, "ENOTSUP", "not supported here"},
 };

@@ -43,6 +43,7 @@ static void *run(void *arg)
         at += n;
         __atomic_store_n(&p->done, at, __ATOMIC_RELEASE);
     }
+    __atomic_store_n(&p->ended, true, __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -68,6 +69,11 @@ void mkv__prefault_stop(struct mkv__prefault *p)
 {
     __atomic_store_n(&p->stopping, true, __ATOMIC_RELAXED);
     mkv__prefault_wait(p);
+}
+
+bool mkv__prefault_ended(const struct mkv__prefault *p)
+{
+    return !p->runs || __atomic_load_n(&p->ended, __ATOMIC_ACQUIRE);
 }
 
 size_t mkv__prefault_done(const struct mkv__prefault *p)

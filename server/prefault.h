@@ -18,6 +18,7 @@ struct mkv__prefault {
     size_t len;
     size_t done;   /* atomic: bytes from base on that are there */
     bool stopping; /* atomic */
+    bool ended;    /* atomic */
     bool runs;
     pthread_t thread;
 };
@@ -28,6 +29,8 @@ int mkv__prefault_start(struct mkv__prefault *prefault, void *base, size_t len);
 void mkv__prefault_wait(struct mkv__prefault *prefault);
 /* Ends early. Does nothing after a stop, a wait, or without a start. */
 void mkv__prefault_stop(struct mkv__prefault *prefault);
+/* Whether wait would return at once. */
+bool mkv__prefault_ended(const struct mkv__prefault *prefault);
 /* Bytes that are there. Any thread. */
 size_t mkv__prefault_done(const struct mkv__prefault *prefault);
 

@@ -39,6 +39,7 @@ struct mkv__server {
     struct mkv__endpoint_options endpoint_options; /* what the transport wants to know */
     struct mkv__store *store;
     struct mkv__prefault prefault;
+    bool prefaulting; /* has been begun */
     struct mkv__listener *listener;
     unsigned n;
     struct member members[WORKERS_MAX];
@@ -264,9 +265,17 @@ static void prefault(struct mkv__server *s)
                     (unsigned long long)(len >> 20));
         return;
     }
-    if (mkv__prefault_start(&s->prefault, base, len) == 0 && when == MKV__PREFAULT_WAIT) {
-        mkv__prefault_wait(&s->prefault);
+    (void)mkv__prefault_start(&s->prefault, base, len);
+}
+
+bool mkv__server_warm(struct mkv__server *s)
+{
+    if (!s->prefaulting) {
+        s->prefaulting = true;
+        prefault(s);
     }
+    return mkv__config_choice(s->config, MKV_OPT_PREFAULT) != MKV__PREFAULT_WAIT ||
+           mkv__prefault_ended(&s->prefault);
 }
 
 int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
@@ -278,10 +287,14 @@ int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
         endpoints[i] = s->members[i].endpoint;
     }
     s->started_ns = mkv__clock_ns();
-    prefault(s);
+    if (!mkv__server_warm(s)) {
+        mkv__prefault_wait(&s->prefault);
+    }
     int r = s->transport->listen(endpoints, s->n, listen->text, &handlers, &s->listener);
     if (r < 0) {
-        snprintf(why, why_len, "listen: %s: %s", listen->text, strerror(-r));
+        snprintf(why, why_len, "listen: %s: %s", listen->text,
+                 r == -EINVAL ? "not an address (expected one of this host, not its name)"
+                              : strerror(-r));
         return r;
     }
     snprintf(s->address, sizeof(s->address), "%s", s->transport->listener_address(s->listener));
@@ -295,6 +308,47 @@ int mkv__server_start(struct mkv__server *s, char *why, size_t why_len)
 const char *mkv__server_address(const struct mkv__server *s)
 {
     return s->address;
+}
+
+/* Other keys ------------------------------------------------------------------------------------ */
+
+static void post(struct member *m, void (*run)(struct mkv__worker *, struct mkv__task *))
+{
+    mkv__completion_init(&m->done, 1);
+    m->task.run = run;
+    mkv__worker_post(m->worker, &m->task);
+}
+
+static void use_keys(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct member *m = MKV_CONTAINER_OF(task, struct member, task);
+    size_t n;
+    const struct mkv__auth_key *keys = mkv__config_keys(m->server->config, &n);
+    (void)worker;
+    m->server->transport->use_keys(m->endpoint, keys, n);
+    mkv__completion_done(&m->done);
+}
+
+/* Each endpoint looks at its keys on its worker alone; when all have answered, nobody has the old
+ * ones any more. */
+int mkv__server_use_keys(struct mkv__server *s, const struct mkv__config *config, char *why,
+                         size_t why_len)
+{
+    size_t n_old, n_new;
+    mkv__config_keys(s->config, &n_old);
+    mkv__config_keys(config, &n_new);
+    if (n_old > 0 && n_new == 0) {
+        return say(why, why_len, -EINVAL,
+                   "no key is left, and a server that runs does not give up asking for one");
+    }
+    s->config = config;
+    for (unsigned i = 0; i < s->n; i++) {
+        post(&s->members[i], use_keys);
+    }
+    for (unsigned i = 0; i < s->n; i++) {
+        mkv__completion_wait(&s->members[i].done, false);
+    }
+    return 0;
 }
 
 /* Stopping -------------------------------------------------------------------------------------- */
@@ -337,13 +391,6 @@ static void close_all(struct mkv__worker *worker, struct mkv__task *task)
     m->drained = true; /* the end of the last requests is no news any more */
     m->server->transport->endpoint_close(&m->endpoint);
     mkv__completion_done(&m->done);
-}
-
-static void post(struct member *m, void (*run)(struct mkv__worker *, struct mkv__task *))
-{
-    mkv__completion_init(&m->done, 1);
-    m->task.run = run;
-    mkv__worker_post(m->worker, &m->task);
 }
 
 void mkv__server_stop(struct mkv__server *s)

@@ -96,7 +96,8 @@ struct mkv__conn_handlers {
 };
 
 struct mkv__listen_handlers {
-    /* a client's session is open; say which handlers it has. Runs on the session's worker. */
+    /* a client's session is open; say which handlers it has. Runs on the session's worker. key:
+     * valid until closed. */
     int (*accepted)(void *arg, struct mkv__worker *worker, struct mkv__conn *conn,
                     const struct mkv__hello *peer, const struct mkv__auth_key *key,
                     const struct mkv__conn_handlers **handlers_out, void **conn_arg_out);
@@ -106,7 +107,7 @@ struct mkv__listen_handlers {
 enum mkv__feature { MKV_FEATURE_RDMA = 1u << 0 };
 
 struct mkv__endpoint_options {
-    const struct mkv__auth_key *keys; /* borrowed until endpoint_close */
+    const struct mkv__auth_key *keys; /* borrowed until use_keys or endpoint_close */
     size_t n_keys;
     uint8_t lanes;               /* bulk lanes of a session, >= 1; control has its own */
     uint64_t features;           /* of HELLO: enum mkv__feature */
@@ -134,6 +135,10 @@ struct mkv__transport {
                          struct mkv__endpoint **out);
     /* closes what is left; the callbacks come before it returns */
     void (*endpoint_close)(struct mkv__endpoint **endpoint);
+    /* Handshakes that begin from now on use these keys instead, borrowed as those of the options
+     * (which are borrowed no more). Sessions, and handshakes that have chosen a key, go on. */
+    void (*use_keys)(struct mkv__endpoint *endpoint, const struct mkv__auth_key *keys,
+                     size_t n_keys);
 
     /* address "host:port"; port 0: any. Sessions are spread over endpoints[n] (one per worker,
      * endpoints[0] listens). Errors: -EADDRINUSE and other bind errors as -errno. */

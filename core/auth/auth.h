@@ -25,10 +25,12 @@
 
 #define MKV_KEY_BYTES 32u
 
+#define MKV_KEY_PREFIX_MAX 255u
+
 struct mkv__auth_key {
     uint32_t id;
     uint8_t key[MKV_KEY_BYTES];
-    const char *namespaces; /* prefix of the namespaces it may use; NULL: all */
+    const char *namespaces; /* prefix of the namespaces it may use, at most 255 bytes; NULL: all */
 };
 
 struct mkv__hello {
@@ -45,13 +47,17 @@ struct mkv__hello {
 struct mkv__handshake; /* heap object of one side of one connection */
 
 /*
- * keys: n of them; the client uses keys[0]. n_keys 0: no authentication. Keys and ours->extra are
- * borrowed until destroy. Errors: -ENOMEM, -EINVAL more than 256 bytes of extra.
+ * keys: n of them; the client uses keys[0], and copies it. n_keys 0: no authentication. A server
+ * borrows them until it has taken HELLO, and copies the one that the client names; ours->extra is
+ * borrowed until destroy. Errors: -ENOMEM, -EINVAL more than 256 bytes of extra or of a prefix.
  */
 int mkv__handshake_create(bool server, const struct mkv__hello *ours,
                           const struct mkv__auth_key *keys, size_t n_keys,
                           struct mkv__handshake **out);
 void mkv__handshake_destroy(struct mkv__handshake **handshake);
+/* Server: other keys, borrowed as those before, which are borrowed no more. Without effect on a
+ * handshake that has taken HELLO. */
+void mkv__handshake_use(struct mkv__handshake *h, const struct mkv__auth_key *keys, size_t n_keys);
 /* Client: writes HELLO (type and body) to send first. Returns the body length. */
 int mkv__handshake_start(struct mkv__handshake *h, uint8_t *type_out, uint8_t *out, size_t cap);
 /*
@@ -67,6 +73,7 @@ bool mkv__handshake_done(const struct mkv__handshake *h);
 /* Valid when done (the server: after HELLO). extra points into the handshake object. The client's
  * copy of its peer: version_low == version_high, the one that the server has chosen. */
 const struct mkv__hello *mkv__handshake_peer(const struct mkv__handshake *h);
+/* The handshake's own copy, valid until destroy; NULL: none. */
 const struct mkv__auth_key *mkv__handshake_key(const struct mkv__handshake *h);
 
 /* Sealing: one object per connection and direction. sequence starts at 1. */

@@ -27,10 +27,37 @@ struct mkv__handshake {
     enum state state;
     struct mkv__hello ours, peer;
     uint8_t peer_extra[EXTRA_MAX];
-    const struct mkv__auth_key *keys, *key;
+    const struct mkv__auth_key *keys; /* server: looked at in START only */
     size_t n_keys;
+    const struct mkv__auth_key *key; /* NULL: none, or &chosen */
+    struct mkv__auth_key chosen;
+    char namespaces[MKV_KEY_PREFIX_MAX + 1]; /* of chosen */
     struct mkv__digest *transcript;
 };
+
+static int choose(struct mkv__handshake *h, const struct mkv__auth_key *key)
+{
+    size_t len = key->namespaces != NULL ? strlen(key->namespaces) : 0;
+    if (len > MKV_KEY_PREFIX_MAX) {
+        return -EINVAL;
+    }
+    h->chosen = *key;
+    if (key->namespaces != NULL) {
+        memcpy(h->namespaces, key->namespaces, len + 1);
+        h->chosen.namespaces = h->namespaces;
+    }
+    h->key = &h->chosen;
+    return 0;
+}
+
+void mkv__handshake_use(struct mkv__handshake *h, const struct mkv__auth_key *keys, size_t n_keys)
+{
+    if (h->server && h->state == START) {
+        h->keys = keys;
+        h->n_keys = n_keys;
+        h->keyed = n_keys > 0;
+    }
+}
 
 int mkv__handshake_create(bool server, const struct mkv__hello *ours,
                           const struct mkv__auth_key *keys, size_t n_keys,
@@ -45,13 +72,12 @@ int mkv__handshake_create(bool server, const struct mkv__hello *ours,
     }
     h->server = server;
     h->ours = *ours;
-    h->keys = keys;
-    h->n_keys = n_keys;
     h->keyed = n_keys > 0;
-    h->key = !server && n_keys > 0 ? &keys[0] : NULL;
-    int r = mkv__digest_create(&h->transcript);
+    mkv__handshake_use(h, keys, n_keys);
+    int r = !server && n_keys > 0 ? choose(h, &keys[0]) : 0;
+    r = r < 0 ? r : mkv__digest_create(&h->transcript);
     if (r < 0) {
-        free(h);
+        mkv__handshake_destroy(&h);
         return r;
     }
     *out = h;
@@ -62,6 +88,7 @@ void mkv__handshake_destroy(struct mkv__handshake **handshake)
 {
     if (*handshake != NULL) {
         mkv__digest_destroy(&(*handshake)->transcript);
+        mkv__wipe(&(*handshake)->chosen, sizeof((*handshake)->chosen));
         free(*handshake);
         *handshake = NULL;
     }
@@ -224,8 +251,11 @@ static int check_hello(struct mkv__handshake *h, int algorithm, uint32_t key_id,
                  algorithm, MAC_GMAC);
         return refuse(h, a, REFUSE_ALGORITHM, -EPROTO, text);
     }
-    h->key = h->keyed ? find_key(h, key_id) : NULL;
-    if (h->keyed && h->key == NULL) {
+    const struct mkv__auth_key *key = h->keyed ? find_key(h, key_id) : NULL;
+    if (key != NULL && choose(h, key) < 0) {
+        return fail(h, a, -EINVAL);
+    }
+    if (h->keyed && key == NULL) {
         snprintf(text, sizeof(text),
                  "the server has no key with id %u: add it there, or set auth_key_id at the client",
                  (unsigned)key_id);

@@ -174,8 +174,14 @@ static void test_rotation_and_tenants(void **state)
         const struct mkv__auth_key client = {.id = keys[i].id, .key = {keys[i].key[0]}};
         struct pair p = pair_of(&client, keys, 3);
         assert_true(pair_shake(&p));
-        assert_ptr_equal(mkv__handshake_key(p.side[SERVER]), &keys[i]);
-        assert_ptr_equal(mkv__handshake_key(p.side[CLIENT]), &client);
+        for (int side = 0; side < 2; side++) {
+            const struct mkv__auth_key *key = mkv__handshake_key(p.side[side]);
+            const char *prefix = side == SERVER ? keys[i].namespaces : NULL;
+            assert_int_equal(key->id, keys[i].id);
+            assert_memory_equal(key->key, keys[i].key, MKV_KEY_BYTES);
+            const char *copy = key->namespaces;
+            assert_string_equal(copy != NULL ? copy : "all", prefix != NULL ? prefix : "all");
+        }
         pair_fini(&p);
     }
     /* The id of one key with another key of the list proves nothing. */
@@ -373,6 +379,42 @@ static void test_a_downgrade_is_noticed(void **state)
     }
 }
 
+static void test_other_keys_until_the_greeting(void **state)
+{
+    (void)state;
+    struct mkv__auth_key *held = malloc(sizeof(*held));
+    char *prefix = strdup("team-a/");
+    *held = (struct mkv__auth_key){.id = 2, .key = {2}, .namespaces = prefix};
+    struct pair p = pair_of(&two, &one, 1);
+    pair_create(&p);
+    mkv__handshake_use(p.side[SERVER], held, 1);
+    pair_start(&p);
+    assert_int_equal(pair_take(&p, SERVER, &p.sent[0], &p.sent[1]), 0);
+    free(prefix);
+    free(held); /* it has a copy of its own */
+    mkv__handshake_use(p.side[SERVER], &one, 1);
+    assert_int_equal(pair_take(&p, CLIENT, &p.sent[1], &p.sent[2]), 0);
+    assert_int_equal(pair_take(&p, SERVER, &p.sent[2], &p.sent[0]), 0);
+    assert_true(mkv__handshake_done(p.side[SERVER]));
+    assert_int_equal(mkv__handshake_key(p.side[SERVER])->id, 2);
+    assert_string_equal(mkv__handshake_key(p.side[SERVER])->namespaces, "team-a/");
+    pair_fini(&p);
+}
+
+static void test_a_prefix_that_is_too_long(void **state)
+{
+    (void)state;
+    char prefix[MKV_KEY_PREFIX_MAX + 2];
+    memset(prefix, 'x', sizeof(prefix));
+    prefix[sizeof(prefix) - 1] = '\0';
+    struct mkv__auth_key key = one;
+    key.namespaces = prefix;
+    struct pair p = pair_of(&one, &key, 1);
+    assert_false(pair_shake(&p));
+    assert_int_equal(p.error[SERVER], -EINVAL);
+    pair_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +434,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_range_that_is_none, set_up),
         cmocka_unit_test_setup(test_a_version_that_was_not_offered, set_up),
         cmocka_unit_test_setup(test_a_downgrade_is_noticed, set_up),
+        cmocka_unit_test_setup(test_other_keys_until_the_greeting, set_up),
+        cmocka_unit_test_setup(test_a_prefix_that_is_too_long, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,6 +244,12 @@ static void test_keys(void **state)
     mkv__config_destroy(&r.config);
     write_text("keys", "7 " KEY_B "\n", 0600);
     refused(&r, "auth_keys_file (env MEMKV_AUTH_KEYS_FILE): keys:1: key id 7 is given twice");
+    write_text("keys", "# none yet\n", 0600);
+    good(&r); /* beside auth_key */
+    mkv__config_destroy(&r.config);
+    r.environ_ = &environ_[2];
+    refused(&r, "auth_keys_file (env MEMKV_AUTH_KEYS_FILE): keys: no key in it (expected lines ID "
+                "KEY [PREFIX])");
 }
 
 static void test_key_file(void **state)

@@ -193,6 +193,20 @@ static void test_unreadable_files(void **state)
     refused(&r, "configuration file memkv.yaml: is not a text (it holds a zero byte)");
 }
 
+/* Would take libyaml minutes. */
+static void test_brackets_that_nobody_closes(void **state)
+{
+    (void)state;
+    struct run r = {.file = "memkv.yaml"};
+    char *text = malloc(1 << 20);
+    assert_non_null(text);
+    memset(text, '[', 1 << 20);
+    memcpy(text, "# [\nlanes: ", 11);
+    assert_int_equal(test_files_write("memkv.yaml", text, 1 << 20, 0600), 0);
+    free(text);
+    refused(&r, "memkv.yaml:2: more than 64 open brackets");
+}
+
 /* A few lines of aliases must not become gigabytes. */
 static void test_aliases_do_not_explode(void **state)
 {
@@ -224,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_files_of_nothing),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_unreadable_files),
+        cmocka_unit_test(test_brackets_that_nobody_closes),
         cmocka_unit_test(test_aliases_do_not_explode),
     };
     return test_files_enter() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

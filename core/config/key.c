@@ -171,7 +171,7 @@ static int take_line(struct mkv__key_list *list, struct mkv__span line, char *er
     if (rc < 0) {
         return rc;
     }
-    char text[256] = "";
+    char text[MKV_KEY_PREFIX_MAX + 1] = "";
     prefix = mkv__span_trim(prefix.p ? prefix.p : "", prefix.len);
     if (prefix.len >= sizeof(text)) {
         rc = mkv__span_refuse(error, prefix, "is longer than 255 bytes");

@@ -348,6 +348,12 @@ static int take_keys_file(struct load *load)
         return rc == -ENOMEM ? no_memory(load)
                              : refuse(load, "auth_keys_file (%.80s): %.350s", file->origin, why);
     }
+    if (config->keys.n == 0) { /* a file that somebody is writing: not a server without keys */
+        return refuse(load,
+                      "auth_keys_file (%.80s): %.350s: no key in it (expected lines ID KEY "
+                      "[PREFIX])",
+                      file->origin, file->value.text);
+    }
     warn_exposed(config, file->value.text, exposed);
     return 0;
 }

@@ -298,7 +298,7 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .value = "1G",
             .example = "64G",
             .min = MIB,
-            .max = 256 * TIB,
+            .max = 16 * TIB, /* what an arena can number */
             .help = "Memory for values, their keys and records.",
         },
     [MKV_OPT_PREFAULT] =
@@ -357,7 +357,8 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .max = 4095,
             .help = "More keys that clients may use, for rotation and for tenants; a line each: "
                     "ID KEY [PREFIX]. With a PREFIX the key is good only for namespaces that begin "
-                    "with it. Lines that begin with # are comments.",
+                    "with it. Lines that begin with # are comments. SIGHUP makes `memkv serve` "
+                    "read keys and log_level anew; sessions that are open go on.",
         },
 };
 

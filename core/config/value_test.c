@@ -76,7 +76,7 @@ static void test_bad_values(void **state)
         {MKV_OPT_GET_TIMEOUT, "8001ms", "\"8001ms\" is too long (expected 1ms to 8s)"},
         {MKV_OPT_GET_TIMEOUT, "0", "\"0\" is too short (expected 1ms to 8s)"},
         {MKV_OPT_MEMORY, "12X", "\"12X\" is not a size (expected e.g. 64K, 1MiB, 1.5G)"},
-        {MKV_OPT_MEMORY, "1023K", "\"1023K\" is too small (expected 1M to 256T)"},
+        {MKV_OPT_MEMORY, "1023K", "\"1023K\" is too small (expected 1M to 16T)"},
         {MKV_OPT_MAX_VALUE, "65M", "\"65M\" is too large (expected 4K to 64M)"},
         {MKV_OPT_WORKERS, "many", "\"many\" is not a number (expected e.g. 4)"},
         {MKV_OPT_WORKERS, "0", "\"0\" is too small (expected 1 to 64)"},

@@ -10,6 +10,7 @@
 #include <yaml.h>
 
 #define KEY_MAX   128u               /* bytes of a key, "group.name" */
+#define OPEN_MAX  64u                /* brackets that may be open at once */
 #define VALUE_MAX ((size_t)64 << 10) /* bytes of a value, a sequence joined: aliases can repeat */
 
 struct reader {
@@ -244,6 +245,24 @@ static int read_document(struct reader *r, yaml_parser_t *parser)
     return rc;
 }
 
+/* libyaml's time grows with the square of the brackets that are open: a file of nothing else would
+ * keep it busy for minutes. Comments do not count. */
+static int check_brackets(struct reader *r, const char *text, size_t len)
+{
+    unsigned line = 1, open = 0;
+    bool comment = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        line += c == '\n';
+        comment = c == '#' || (comment && c != '\n');
+        if (!comment && (c == '[' || c == '{') && ++open > OPEN_MAX) {
+            return refuse(r, line, "more than %u open brackets", OPEN_MAX);
+        }
+        open -= !comment && (c == ']' || c == '}') && open > 0;
+    }
+    return 0;
+}
+
 int mkv__yaml_read(const char *name, const char *text, size_t len, mkv__yaml_fn take, void *arg,
                    char error_out[MKV_SPAN_ERROR])
 {
@@ -258,7 +277,8 @@ int mkv__yaml_read(const char *name, const char *text, size_t len, mkv__yaml_fn 
     r->arg = arg;
     r->error = error_out;
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    int rc = read_document(r, &parser);
+    int rc = check_brackets(r, text, len);
+    rc = rc < 0 ? rc : read_document(r, &parser);
     yaml_parser_delete(&parser);
     free(r);
     return rc;

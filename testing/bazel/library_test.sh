@@ -27,18 +27,17 @@ fi
 # The README's line as it stands, in a directory with the out/ and the program that it speaks of.
 mkdir "$work/try"
 cd "$work/try"
-ln -s "$root/out" .
-cp "$root/examples/consumer/put_get.c" example.c
+ln -s "$root/out" "$root/examples" .
 line=$(grep -E '^ *gcc .*pkg-config .*memkv' "$root/README.md" | head -n 1)
 [[ -n $line ]] || fail "README.md shows no line with gcc and pkg-config"
 echo "$line"
 bash -euc "$line" || fail "the README's line does not work"
-MEMKV_SERVERS=$server LD_LIBRARY_PATH=$lib ./a.out || fail "the program ended with $?"
+MEMKV_SERVERS=$server ./a.out || fail "the program ended with $?"
 
 # And linked with the archive.
 export PKG_CONFIG_PATH=$lib/pkgconfig
 # shellcheck disable=SC2046
-gcc example.c $(pkg-config --cflags memkv) "$lib/libmemkv.a" \
+gcc examples/consumer/put_get.c $(pkg-config --cflags memkv) "$lib/libmemkv.a" \
     $(pkg-config --static --libs-only-l memkv | sed 's/-lmemkv//') -o static_put_get
 MEMKV_SERVERS=$server ./static_put_get || fail "static_put_get ended with $?"
 if ldd ./static_put_get | grep libmemkv; then fail "the archive was not used"; fi

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from cli_support import alive, children, memkv, serving, start, until
+from cli_support import DEAD, alive, children, memkv, serving, start, until
 
 FIELDS = {
     "op": str,
@@ -144,3 +144,11 @@ def test_it_is_not_the_callers_memory_that_is_measured():
     until(lambda: int(statm.read_text().split()[1]) * pages > 3 * (128 << 20))
     bench.kill()
     bench.wait()
+
+
+def test_nothing_that_came_is_no_figure():
+    """Servers that are away: said for each row, at once, and no row of latencies of failures."""
+    for more in ((), ("--json",)):
+        out = memkv("bench", "--op", "set", "--size", "4K", "--seconds", "60", "-s", DEAD, *more)
+        assert out.returncode == 3 and b"no batch came whole" in out.stderr
+        assert out.stdout.count(b"\n") == (0 if more else 1)

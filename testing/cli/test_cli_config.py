@@ -320,3 +320,17 @@ def test_every_command_takes_every_option():
         args = [word for n in names for word in (n, "1")]
         assert memkv(command, *args, "--help").returncode == 0
         assert memkv(command, *args, "--no-such-option").returncode == 2
+
+
+def test_a_key_for_some_namespaces(tmp_path):
+    key, keys = tmp_path / "key", tmp_path / "keys"
+    memkv("keygen", key)
+    keys.write_text(f"1 {key.read_text().strip()} team-a/\n")
+    keys.chmod(0o600)
+    with serving("--auth-keys-file", str(keys)) as s:
+        at = ("-s", s.address, "--auth-key-file", key, "--auth-key-id", "1")
+        assert memkv("put", "k", *at, "-n", "team-a/x", data=b"v").returncode == 0
+        assert memkv("get", "k", *at, "-n", "team-a/x").stdout == b"v"
+        for args in (("put", "k"), ("get", "k"), ("exists", "k")):
+            out = memkv(*args, *at, "-n", "team-b", data=b"v")
+            assert out.returncode == 4 and b"no right to the namespace" in out.stderr, args

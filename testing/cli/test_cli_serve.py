@@ -2,7 +2,9 @@
 
 import json
 import os
+import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -90,13 +92,14 @@ def test_a_second_signal_ends_it_at_once():
     "args, told",
     [
         (("--memory", "nonsense"), "is not a size"),
-        (("--memory", "1K"), "1M to 256T"),
-        (("--memory", "200T"), "200T cannot be had"),
+        (("--memory", "1K"), "1M to 16T"),
+        (("--memory", "200T"), "1M to 16T"),
         (("--workers", "0"), "1 to 64"),
         (("--workers", "many"), "number"),
         (("--workers-cpus", "a-b"), "workers-cpus"),
         (("--listen", "nowhere"), "nowhere"),
         (("--listen", "192.0.2.1:0", "--auth-key", "ab" * 32), "192.0.2.1"),
+        (("--listen", "some.host:0", "--auth-key", "ab" * 32), "not an address"),
         (("--lease", "5"), "without a unit"),
         (("--admin", "root"), "none|loopback|all"),
         (("--transport", "rdma"), "tcp"),
@@ -134,3 +137,46 @@ def test_what_a_client_option_does_to_it():
     told = s.communicate(timeout=30)[1]
     assert s.returncode == 0
     assert told.count(b"is an option of the client and is ignored here") == 2
+
+
+def test_signals_while_memory_is_taken():
+    """Before it listens; much memory takes minutes."""
+    slow = ("serve", "--listen", "127.0.0.1:0", "--memory", "2G", "--prefault", "wait")
+    s = start(*slow, stdout=subprocess.PIPE)
+    until(lambda: any(t.read_text() == "memkv\n" for t in threads_of(s.pid)[1:]))
+    s.send_signal(signal.SIGHUP)
+    s.send_signal(signal.SIGTERM)
+    assert s.communicate(timeout=30)[0] == b"" and s.returncode == 0
+    s = start(*slow[:-3], "64M", *slow[-2:], stdout=subprocess.PIPE)
+    assert s.stdout.readline().startswith(b"listening ")
+    s.send_signal(signal.SIGTERM)
+    assert s.wait(timeout=30) == 0
+    s.stdout.close()
+
+
+def threads_of(pid):
+    return sorted(pathlib.Path(f"/proc/{pid}/task").glob("*/comm"), key=str)
+
+
+def test_silent_strangers_do_not_keep_clients_out():
+    """As many as there are descriptors, and they say nothing."""
+
+    def few_descriptors():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    s = start(
+        *("serve", "--listen", "127.0.0.1:0", "--memory", "16M"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=few_descriptors,
+    )
+    address = s.stdout.readline().decode().split()[1]
+    host, port = address.split(":")
+    strangers = [socket.create_connection((host, int(port))) for _ in range(100)]
+    assert memkv("put", "k", "-s", address, data=b"1").returncode == 0
+    for stranger in strangers:
+        stranger.close()
+    s.send_signal(signal.SIGTERM)
+    told = s.communicate(timeout=30)[1]
+    assert s.returncode == 0
+    assert b"who does not speak" in told and len(told.splitlines()) < 20

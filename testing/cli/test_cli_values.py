@@ -344,3 +344,16 @@ def test_exit_codes_of_a_dead_server(tmp_path):
         )
     assert memkv("get", "k", tmp_path / "f", *at).returncode == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_closed_streams_are_not_our_sockets(at):
+    """What the caller has closed stays closed: nothing is read from or written to a connection."""
+    for fd, args, told in (
+        (0, ("put", "closed-0"), b"standard input: Bad file descriptor"),
+        (1, ("get", "closed-1"), b"standard output: Bad file descriptor"),
+    ):
+        assert memkv("put", "closed-1", *at, data=b"text").returncode == 0
+        out = memkv(*args, *at, preexec_fn=lambda fd=fd: os.close(fd))
+        assert out.returncode == 2 and told in out.stderr and out.stdout == b""
+    out = memkv("get", "closed-1", *at, preexec_fn=lambda: os.close(2))
+    assert out.returncode == 0 and out.stdout == b"text"

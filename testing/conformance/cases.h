@@ -25,6 +25,7 @@ void opens_and_closes(void **state);
 void works_without_keys(void **state);
 void nobody_listens(void **state);
 void wrong_keys(void **state);
+void keys_change_at_every_turn(void **state);
 void listens_on_any_port(void **state);
 void thousand_cycles(void **state);
 void echoes(void **state);

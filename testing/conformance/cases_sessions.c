@@ -97,6 +97,85 @@ void wrong_keys(void **state)
     refused(&case_key, NULL);
 }
 
+/* In a block of its own, so that a sanitizer sees who looks at it when it is gone. */
+static struct mkv__auth_key *key_copy(const struct mkv__auth_key *of)
+{
+    struct mkv__auth_key *key = malloc(sizeof(*key));
+
+    assert_non_null(key);
+    *key = *of;
+    return key;
+}
+
+static void change_key(struct rig *rig, struct mkv__auth_key **held, const struct mkv__auth_key *to)
+{
+    struct mkv__auth_key *key = key_copy(to);
+
+    for (int i = 0; i < 2; i++) {
+        rig->t->use_keys(rig->server_endpoint[i], key, 1);
+    }
+    free(*held);
+    *held = key;
+}
+
+static bool dials(struct rig *rig)
+{
+    rig->client.opened = 0;
+    rig_dial(rig);
+    for (int i = 0; i < 100000 && !rig->client.opened && !rig->client.closed; i++) {
+        rig_turns(rig, 1);
+    }
+    return rig->client.opened;
+}
+
+/* The server's key changes `turns` turns after a client that has the old one has begun. */
+static bool changes_after(int turns, int *sessions)
+{
+    struct mkv__auth_key *held = key_copy(&case_key);
+    struct mkv__auth_key mine = case_key;
+    struct rig rig;
+    bool open;
+
+    rig_init(&rig, case_subject, &mine, held);
+    rig_dial(&rig);
+    rig_turns(&rig, turns);
+    change_key(&rig, &held, &key_b);
+    for (int i = 0; i < 100000 && !rig.client.opened && !rig.client.closed; i++) {
+        rig_turns(&rig, 1);
+    }
+    open = rig.client.opened;
+    assert_true(open || rig.client.error == -EACCES || rig.client.error == -ECONNRESET);
+    if (open) {
+        assert_true(rig_until(&rig, &rig.sessions, 1));
+        case_still_works(&rig);
+        rig.t->close(rig.client.conn);
+        assert_true(rig_until(&rig, &rig.server.closed, 1));
+    }
+    *sessions += rig.sessions;
+    assert_false(dials(&rig));
+    assert_int_equal(rig.client.error, -EACCES);
+    rig.t->use_keys(rig.client_endpoint, &key_b, 1);
+    assert_true(dials(&rig));
+    case_still_works(&rig);
+    change_key(&rig, &held, &key_other);
+    case_still_works(&rig); /* what is open goes on */
+    rig_fini(&rig);
+    free(held);
+    return open;
+}
+
+void keys_change_at_every_turn(void **state)
+{
+    int sessions = 0, opened = 0;
+
+    (void)state;
+    for (int turns = 0; turns < 40; turns++) {
+        opened += changes_after(turns, &sessions);
+    }
+    assert_in_range(opened, 1, 39);
+    assert_int_equal(opened, sessions);
+}
+
 void listens_on_any_port(void **state)
 {
     struct rig rig;

@@ -18,6 +18,7 @@ int mkv__conformance(const struct mkv__subject *s)
         cmocka_unit_test(works_without_keys),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(wrong_keys),
+        cmocka_unit_test(keys_change_at_every_turn),
         cmocka_unit_test(listens_on_any_port),
         cmocka_unit_test(echoes),
         cmocka_unit_test(full_then_writable),

@@ -138,6 +138,12 @@ void mkv__fake_endpoint_close(struct mkv__endpoint **endpoint)
     mkv__fake_leave(ep);
 }
 
+static void use_keys(struct mkv__endpoint *ep, const struct mkv__auth_key *keys, size_t n_keys)
+{
+    ep->options.keys = keys; /* a handshake is done at once: none is under way */
+    ep->options.n_keys = n_keys;
+}
+
 struct mkv__listener *mkv__fake_listener_find(const char *address)
 {
     struct mkv__listener *l = listeners;
@@ -224,6 +230,7 @@ const struct mkv__transport mkv__fake = {
         },
     .endpoint_open = mkv__fake_endpoint_open,
     .endpoint_close = mkv__fake_endpoint_close,
+    .use_keys = use_keys,
     .listen = mkv__fake_listen,
     .listener_address = mkv__fake_listener_address,
     .listener_close = mkv__fake_listener_close,

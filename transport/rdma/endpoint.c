@@ -1,3 +1,4 @@
+#include "core/auth/auth.h"
 #include "transport/rdma/rdma.h"
 
 #include <errno.h>
@@ -93,6 +94,20 @@ static void endpoint_close(struct mkv__endpoint **endpoint)
     mkv__tcp.endpoint_close(&ep->tcp);
     ep->closed = true;
     mkv__rdma_leave(ep);
+}
+
+static void use_keys(struct mkv__endpoint *ep, const struct mkv__auth_key *keys, size_t n_keys)
+{
+    ep->options.keys = keys;
+    ep->options.n_keys = n_keys;
+    mkv__tcp.use_keys(ep->tcp, keys, n_keys);
+    for (struct mkv__conn *conn = ep->conns; conn; conn = conn->next) {
+        for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+            if (conn->qps[i] && conn->qps[i]->handshake) {
+                mkv__handshake_use(conn->qps[i]->handshake, keys, n_keys);
+            }
+        }
+    }
 }
 
 /* Listeners -------------------------------------------------------------------------------------- */
@@ -209,6 +224,7 @@ const struct mkv__transport mkv__rdma = {
         },
     .endpoint_open = endpoint_open,
     .endpoint_close = endpoint_close,
+    .use_keys = use_keys,
     .listen = listen_on,
     .listener_address = listener_address,
     .listener_close = listener_close,

@@ -220,11 +220,23 @@ int mkv__tcp_connect(struct mkv__endpoint *ep, const char *address,
 
 /* Server: lanes become a session --------------------------------------------------------------- */
 
-static uint32_t key_id_of(const struct mkv__tcp_lane *lane)
+static bool same_key(const struct mkv__tcp_lane *a, const struct mkv__tcp_lane *b)
 {
-    const struct mkv__auth_key *key = mkv__handshake_key(lane->handshake);
+    const struct mkv__auth_key *x = mkv__handshake_key(a->handshake);
+    const struct mkv__auth_key *y = mkv__handshake_key(b->handshake);
 
-    return key ? key->id : 0;
+    return x && y ? x->id == y->id && memcmp(x->key, y->key, MKV_KEY_BYTES) == 0 : x == y;
+}
+
+/* All lanes of a session have one key, also where the server's keys change between two. */
+static bool has_another_key(const struct mkv__conn *conn, const struct mkv__tcp_lane *lane)
+{
+    for (unsigned i = 0; i < conn->n_lanes; i++) {
+        if (conn->lanes[i] && !same_key(conn->lanes[i], lane)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static struct mkv__conn *session_find(struct mkv__endpoint *ep, uint64_t session)
@@ -248,7 +260,6 @@ static struct mkv__conn *session_new(struct mkv__tcp_lane *lane, const struct mk
     conn->server = true;
     conn->started = true;
     conn->session = peer->session;
-    conn->key_id = key_id_of(lane);
     conn->n_lanes = peer->n_lanes;
     conn->accept = lane->accept;
     snprintf(conn->name, sizeof(conn->name), "%s", lane->name);
@@ -266,7 +277,7 @@ int mkv__tcp_join(struct mkv__tcp_lane *lane)
         conn = session_new(lane, peer);
     }
     if (!conn || conn->opened || conn->n_lanes != peer->n_lanes || conn->lanes[lane->index] ||
-        conn->key_id != key_id_of(lane)) {
+        has_another_key(conn, lane)) {
         return -EPROTO;
     }
     mkv__timer_stop(lane->endpoint->worker, &lane->timer);

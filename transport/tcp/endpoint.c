@@ -107,6 +107,15 @@ void mkv__tcp_endpoint_close(struct mkv__endpoint **endpoint)
     mkv__tcp_leave(ep);
 }
 
+static void use_keys(struct mkv__endpoint *ep, const struct mkv__auth_key *keys, size_t n_keys)
+{
+    ep->options.keys = keys;
+    ep->options.n_keys = n_keys;
+    for (struct mkv__tcp_lane *lane = ep->strangers; lane; lane = lane->next) {
+        mkv__handshake_use(lane->handshake, keys, n_keys);
+    }
+}
+
 static int region_add(struct mkv__endpoint *endpoint, void *addr, size_t len)
 {
     (void)endpoint;
@@ -134,6 +143,7 @@ const struct mkv__transport mkv__tcp = {
         },
     .endpoint_open = mkv__tcp_endpoint_open,
     .endpoint_close = mkv__tcp_endpoint_close,
+    .use_keys = use_keys,
     .listen = mkv__tcp_listen,
     .listener_address = mkv__tcp_listener_address,
     .listener_close = mkv__tcp_listener_close,

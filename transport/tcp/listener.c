@@ -110,6 +110,16 @@ static void pause_accepting(struct mkv__listener *listener)
     mkv__timer_set(ep->worker, &listener->timer, mkv__worker_now(ep->worker) + OUT_OF_FDS_NS);
 }
 
+/* Who has not proved anything yet must not keep others out. */
+static bool make_room(struct mkv__endpoint *ep)
+{
+    if (ep->strangers) {
+        mkv__tcp_lane_fail(ep->strangers, -EPROTO, "no descriptors left for who does not speak");
+        return true;
+    }
+    return false;
+}
+
 static void acceptable(struct mkv__worker *worker, struct mkv__source *source, unsigned events)
 {
     struct mkv__listener *listener = MKV_CONTAINER_OF(source, struct mkv__listener, source);
@@ -126,8 +136,10 @@ static void acceptable(struct mkv__worker *worker, struct mkv__source *source, u
         } else if (errno == EAGAIN) {
             return;
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accepting(listener);
-            return;
+            if (!make_room(listener->endpoint)) {
+                pause_accepting(listener);
+                return;
+            }
         }
     }
 }

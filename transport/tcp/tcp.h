@@ -121,7 +121,6 @@ struct mkv__conn {
     struct mkv__listen_handlers accept;
     bool server, started, opened, closing, paused, resume, want_writable;
     uint64_t session;
-    uint32_t key_id;
     uint8_t n_lanes, n_ready; /* control included */
     struct mkv__tcp_lane *lanes[1 + MKV_TCP_LANES_MAX];
     size_t waiting; /* bytes of messages not in the kernel */
