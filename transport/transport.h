@@ -161,6 +161,10 @@ struct mkv__transport {
     void (*region_remove)(struct mkv__endpoint *endpoint, void *addr, size_t len);
 
     const char *(*peer_name)(const struct mkv__conn *conn); /* "10.0.0.10:9900" */
+
+    /* The NUMA node of the NIC that has, or reaches, this address: a worker that speaks there should
+     * run near it. -1: not known. Does not block. Thread: any thread. */
+    int (*numa_node)(const char *address);
 };
 
 extern const struct mkv__transport mkv__tcp;  /* transport/tcp */

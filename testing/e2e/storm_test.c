@@ -264,6 +264,7 @@ static void everything_at_once(void **state)
     uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 0) : 1;
     double seconds = seconds_text != NULL ? strtod(seconds_text, NULL) : SECONDS;
     fleet_start(&fleet, SERVERS, "24M");
+    int fds = fleet_count("/proc/self/fd"), tasks = fleet_count("/proc/self/task");
     struct mkv_client *c = fleet_client(&fleet, SERVERS, NULL);
     for (int i = 0; i < THREADS; i++) {
         storms[i] = (struct storm){.client = c, .end = &end, .seed = seed * 1000 + (unsigned)i + 1};
@@ -293,6 +294,8 @@ static void everything_at_once(void **state)
     assert_int_equal(sum.wrong + sum.touched + sum.slow + sum.errors, 0);
     assert_int_equal(stats.checksum_errors, 0);
     assert_int_equal(mkv_client_close(&c), 0);
+    assert_int_equal(fleet_count("/proc/self/fd"), fds);
+    assert_int_equal(fleet_count("/proc/self/task"), tasks);
     fleet_stop(&fleet);
 }
 
