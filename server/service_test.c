@@ -149,7 +149,7 @@ struct client {
     struct mkv__endpoint *endpoint;
     struct mkv__conn *conn;
     bool opened, replied, goaway;
-    uint32_t generation;
+    uint32_t generation, body_len;
     uint8_t type;
     struct mkv__answer answers[KEYS_MAX];
     struct mkv__exposure exposure;
@@ -178,6 +178,7 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
     assert_int_equal(m->type, MKV_TYPE_REPLY_TO(c->type));
     assert_int_equal(mkv__reply_decode(m->type, m->body, m->body_len, c->answers, KEYS_MAX, &reply),
                      0);
+    c->body_len = m->body_len;
     c->replied = true;
 }
 
@@ -468,6 +469,32 @@ static void limits_of_values(void **state)
     free(value);
 }
 
+/* What nobody asked for is not sent: 40 hits are 40 bits, and 40 more for their leases. */
+static void exists_is_a_bitmap(void **state)
+{
+    (void)state;
+    struct client c;
+    struct batch b = {0};
+    open_world((struct setting){.seed = 1});
+    connect_to(&c, NULL);
+    for (int i = 0; i < 40; i++) {
+        char name[] = {(char)('0' + i), '\0'};
+        add(&b, name, 0, "");
+    }
+    assert_int_equal(ask(&c, &b, MKV_TYPE_SET, NULL), MKV_WIRE_STORED);
+    assert_int_equal(ask(&c, &b, MKV_TYPE_EXISTS, NULL), MKV_WIRE_HIT);
+    assert_int_equal(c.body_len, 4 + 1 + 1 + 5);
+    b.request.flags = MKV_REQ_LEASE;
+    assert_int_equal(ask(&c, &b, MKV_TYPE_EXISTS, NULL), MKV_WIRE_HIT);
+    assert_int_equal(c.body_len, 4 + 1 + 1 + 5 + 4 + 5);
+    assert_int_equal(c.answers[39].lease_ms, 10000);
+    b.request.flags = MKV_REQ_WANT_LEN;
+    assert_int_equal(ask(&c, &b, MKV_TYPE_EXISTS, NULL), MKV_WIRE_HIT);
+    assert_int_equal(c.answers[39].checksum, b.keys[39].checksum);
+    disconnect(&c);
+    close_world();
+}
+
 static void conflicts_are_told_once_for_each_namespace(void **state)
 {
     (void)state;
@@ -653,6 +680,7 @@ int main(void)
         cmocka_unit_test(kept_moves_no_bytes),
         cmocka_unit_test(withdrawn_is_whole_or_not_there),
         cmocka_unit_test(limits_of_values),
+        cmocka_unit_test(exists_is_a_bitmap),
         cmocka_unit_test(conflicts_are_told_once_for_each_namespace),
         cmocka_unit_test(full_when_all_is_leased),
         cmocka_unit_test(a_key_is_good_for_its_namespaces),
