@@ -50,7 +50,7 @@ struct mkv__exposure {
     const struct mkv__piece *pieces; /* ascending, without gaps from 0 */
     uint32_t n_pieces;
     uint64_t len;
-    /* bytes have landed at offset; called while they are hot in cache. May be NULL. */
+    /* bytes have landed at offset; called while they are hot in cache, not after conceal. Or NULL. */
     void (*landed)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
     /* after conceal, possibly before it returns; or before `closed` when the session dies */
     void (*concealed)(struct mkv__exposure *e);

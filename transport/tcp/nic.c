@@ -100,7 +100,7 @@ static bool local_address(const struct sockaddr_storage *to, struct sockaddr_sto
 
 int mkv__tcp_numa_node(const char *address)
 {
-    struct sockaddr_storage addresses[MKV_TCP_ADDRESSES], local;
+    struct sockaddr_storage addresses[MKV_TCP_ADDRESSES], local = {0};
     char host[256], port[8];
     struct ifaddrs *list = NULL;
     int node = -1;
