@@ -21,6 +21,9 @@ int main(void)
     };
 
     int failed = mkv__conformance(&subject);
-    linger_in = 1; /* the fence takes its time: rdma's does */
-    return failed + mkv__conformance(&subject);
+#if !defined(__SANITIZE_THREAD__) /* one thread, and slow */
+    linger_in = 1;                /* the fence takes its time: rdma's does */
+    failed += mkv__conformance(&subject);
+#endif
+    return failed;
 }
