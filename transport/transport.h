@@ -50,7 +50,7 @@ struct mkv__exposure {
     const struct mkv__piece *pieces; /* ascending, without gaps from 0 */
     uint32_t n_pieces;
     uint64_t len;
-    /* bytes have landed at offset; called while they are hot in cache. May be NULL. */
+    /* bytes have landed at offset; called while they are hot in cache, not after conceal. Or NULL. */
     void (*landed)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
     /* after conceal, possibly before it returns; or before `closed` when the session dies */
     void (*concealed)(struct mkv__exposure *e);
@@ -166,6 +166,10 @@ struct mkv__transport {
     void (*region_remove)(struct mkv__endpoint *endpoint, void *addr, size_t len);
 
     const char *(*peer_name)(const struct mkv__conn *conn); /* "10.0.0.10:9900" */
+
+    /* The NUMA node of the NIC that has, or reaches, this address: a worker that speaks there should
+     * run near it. -1: not known. Does not block. Thread: any thread. */
+    int (*numa_node)(const char *address);
 };
 
 extern const struct mkv__transport mkv__tcp;  /* transport/tcp */
