@@ -1,6 +1,7 @@
 #include "core/log.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,9 +38,19 @@ const char *mkv__log_level_name(int level)
     }
 }
 
+/* False: whoever should read it does not, and a worker that waits keeps no deadline. */
+static bool stderr_takes_a_line(void)
+{
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&p, 1, 0) != 0;
+}
+
 void mkv__log_stderr(void *arg, int level, const char *line, size_t len)
 {
     (void)arg;
+    if (!stderr_takes_a_line()) {
+        return;
+    }
     char head[24];
     int n = snprintf(head, sizeof(head), "memkv: %s: ", mkv__log_level_name(level));
     struct iovec parts[] = {

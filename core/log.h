@@ -44,7 +44,8 @@ void mkv__log_set_level(struct mkv__log *log, int level);
 /* "error", "warning", "info", "debug". Owner: static. */
 const char *mkv__log_level_name(int level);
 
-/* The default sink: "memkv: warning: LINE\n" in one write to standard error. */
+/* The default sink: "memkv: warning: LINE\n" in one write to standard error. A line that nobody
+ * takes (a pipe that is full) is dropped. */
 void mkv__log_stderr(void *arg, int level, const char *line, size_t len);
 
 static inline bool mkv__log_wanted(const struct mkv__log *log, int level)

@@ -238,6 +238,31 @@ static void test_stderr_lines(void **state)
     close(pipe_fds[1]);
 }
 
+/* It hangs where a line waits for a reader. */
+static void test_a_full_pipe_is_not_waited_for(void **state)
+{
+    (void)state;
+    int pipe_fds[2];
+    char out[100000];
+    assert_int_equal(pipe(pipe_fds), 0);
+    int saved = dup(STDERR_FILENO);
+    assert_true(saved >= 0 && dup2(pipe_fds[1], STDERR_FILENO) >= 0);
+    struct mkv__log log;
+    mkv__log_init(&log, MKV__LOG_INFO, NULL, NULL);
+    for (int i = 0; i < 20000; i++) {
+        MKV_WARNING(&log, "line");
+    }
+    ssize_t n = read(pipe_fds[0], out, sizeof(out));
+    MKV_WARNING(&log, "there is room again");
+    ssize_t m = read(pipe_fds[0], out, sizeof(out));
+    dup2(saved, STDERR_FILENO);
+    assert_true(n > 1000 && n % (ssize_t)strlen("memkv: warning: line\n") == 0);
+    assert_true(m > 0 && memmem(out, (size_t)m, "again", 5) != NULL);
+    close(saved);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_what_is_told_also_fits_a_long_line),
         cmocka_unit_test(test_bucket_is_shared),
         cmocka_unit_test(test_stderr_lines),
+        cmocka_unit_test(test_a_full_pipe_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

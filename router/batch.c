@@ -404,8 +404,12 @@ int mkv_batch_test(struct mkv_batch *b)
     if (foreign(b)) {
         return 1;
     }
-    bool in_callback = is_ready(b) && mkv__client_in_callback(b->client);
-    if (b->state == BATCH_FLYING && (in_callback || mkv__completion_test(&b->completion))) {
+    /* In its callback a batch is done for who is called, and not yet for another thread that waits
+     * and may destroy it: so the state stays. */
+    if (is_ready(b) && mkv__client_in_callback(b->client)) {
+        return 1;
+    }
+    if (b->state == BATCH_FLYING && mkv__completion_test(&b->completion)) {
         b->state = BATCH_DONE;
     }
     return b->state != BATCH_FLYING;
@@ -433,7 +437,7 @@ int mkv_batch_wait(struct mkv_batch *b)
         mkv__client_wait(b->client, &b->completion);
         b->state = BATCH_DONE;
     }
-    return b->state == BATCH_DONE ? first_error(b) : -EINVAL;
+    return b->state != BATCH_IDLE ? first_error(b) : -EINVAL;
 }
 
 uint32_t mkv_batch_count(const struct mkv_batch *b)

@@ -130,8 +130,8 @@ static int check_config(struct mkv_client *c, struct mkv_error *error)
 {
     char why[500] = "";
     int r = c->transport != NULL ? 0
-                                 : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options,
-                                                       why, sizeof(why));
+                                 : mkv__transport_pick(c->config, &c->transport,
+                                                       &c->endpoint_options, why, sizeof(why));
     return r < 0 ? fail(error, r, why) : 0;
 }
 
@@ -141,11 +141,18 @@ static void log_to_caller(void *arg, int level, const char *line, size_t len)
     o->log(o->log_arg, (enum mkv_log_level)level, line, len);
 }
 
+/* Of all its servers the first has to say where the NIC is. */
+static int nic_node(const struct mkv_client *c)
+{
+    const struct mkv__server_list *list = mkv__config_servers(c->config);
+    return list->n > 0 ? c->transport->numa_node(list->servers[0].addresses[0].text) : -1;
+}
+
 static int open_worker(struct mkv_client *c)
 {
     struct mkv__worker_options w = {.name = "memkv-client",
                                     .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
-                                    .numa_node = -1,
+                                    .numa_node = nic_node(c),
                                     .no_spin = !mkv__config_bool(c->config, MKV_OPT_SPIN),
                                     .log = &c->log,
                                     .clock = c->clock,

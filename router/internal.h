@@ -41,6 +41,7 @@ struct server {
     /* the worker's */
     struct mkv__conn *conn;
     bool open, going_away, renewing;
+    bool full;        /* send said -EAGAIN, `writable` has not come since */
     uint32_t address; /* the one in use; after a failure the next */
     uint32_t max_out; /* requests that the peer takes at once */
     unsigned failures;

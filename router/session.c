@@ -91,7 +91,7 @@ static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello
     struct server *s = arg;
     (void)conn;
     s->open = true;
-    s->going_away = false;
+    s->going_away = s->full = false;
     s->max_out = peer->max_requests > 0 ? MKV_MIN(peer->max_requests, MKV_REQUESTS_MAX)
                                         : MKV_REQUESTS_MAX;
     s->version_high = peer->version_high;
@@ -143,8 +143,12 @@ static void on_concealed(struct mkv__exposure *exposure)
     int error = rpc->state == RPC_SENT ? -ECONNRESET : rpc->error;
     rpc->exposed = false;
     if (rpc->state == RPC_RETREATING) {
+        struct server *s = rpc->server;
         free_slot(rpc);
-        requeue_first(rpc->server, rpc);
+        requeue_first(s, rpc);
+        if (!s->full) { /* the fence took longer than the room took to come */
+            mkv__worker_defer(s->client->worker, &s->refill);
+        }
         return;
     }
     leave_slot(rpc);
@@ -160,8 +164,10 @@ static void on_cancelled(struct mkv__conn *conn, void *arg, uint64_t request_id)
 
 static void on_writable(struct mkv__conn *conn, void *arg)
 {
+    struct server *s = arg;
     (void)conn;
-    pump(arg);
+    s->full = false;
+    pump(s);
 }
 
 static void on_closed(struct mkv__conn *conn, void *arg, int error, const char *why)
@@ -281,6 +287,7 @@ static int issue(struct server *s, struct rpc *rpc)
         return 0;
     }
     rpc->error = r;
+    s->full = s->full || r == -EAGAIN;
     if (rpc->exposed) {
         /* on_concealed goes on; full is not fatal, but the memory must not stay exposed. */
         rpc->state = r == -EAGAIN ? RPC_RETREATING : RPC_ANSWERED;

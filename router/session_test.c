@@ -158,6 +158,52 @@ static void full_is_not_fatal(void **state)
     rig_fini(&rig);
 }
 
+static const struct mkv__conn_handlers *spied;
+static struct mkv__conn *spied_conn;
+static void *spied_arg;
+static int refusals;
+
+static int spy_connect(struct mkv__endpoint *endpoint, const char *address,
+                       const struct mkv__conn_handlers *handlers, void *arg, struct mkv__conn **out)
+{
+    int r = mkv__fake.connect(endpoint, address, handlers, arg, out);
+    spied = handlers;
+    spied_arg = arg;
+    spied_conn = *out;
+    return r;
+}
+
+static int spy_send(struct mkv__conn *conn, const struct mkv__message *message)
+{
+    return message->type == MKV_TYPE_SET && refusals++ == 0 ? -EAGAIN
+                                                            : mkv__fake.send(conn, message);
+}
+
+/* There is room again before the memory of the request that found none is fenced. */
+static void a_late_fence_delays_nobody_for_ever(void **state)
+{
+    (void)state;
+    struct mkv__transport spy = mkv__fake;
+    spy.connect = spy_connect;
+    spy.send = spy_send;
+    refusals = 0;
+    struct rig_setting before = rig_setting;
+    rig_setting = (struct rig_setting){.linger_in = 1, .transport = &spy};
+    rig_init(&rig, 1, 1, "set_timeout", "8s", NULL);
+    rig_run(&rig, MKV_OP_EXISTS, "warm", 1, NULL, 0);
+    unsigned char value[PAGE] = {1};
+    struct mkv_batch *b = rig_one(&rig, MKV_OP_SET, "k", value, PAGE, NULL);
+    assert_int_equal(mkv_batch_submit(b), 0);
+    mkv__worker_turn(mkv__client_worker(rig.client), 0);
+    assert_int_equal(refusals, 1);
+    spied->writable(spied_conn, spied_arg);
+    assert_int_equal(rig_wait(&rig, b), 0);
+    assert_int_equal(mkv_batch_status(b, 0), MKV_STORED);
+    mkv_batch_destroy(&b);
+    rig_fini(&rig);
+    rig_setting = before;
+}
+
 static void a_lost_session_is_asked_elsewhere(void **state)
 {
     (void)state;
@@ -235,9 +281,12 @@ int main(void)
         cmocka_unit_test(withdrawn_requests_make_room),
         cmocka_unit_test(late_answers_are_for_nobody),
         cmocka_unit_test(full_is_not_fatal),
+        cmocka_unit_test(a_late_fence_delays_nobody_for_ever),
         cmocka_unit_test(a_lost_session_is_asked_elsewhere),
         cmocka_unit_test(goaway_ends_what_is_out_and_takes_no_more),
         cmocka_unit_test(closing_beside_a_session_that_breaks),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    rig_setting.linger_in = 2; /* once more, with fences that take their time */
+    return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

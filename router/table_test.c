@@ -198,6 +198,30 @@ static void regions_are_counted(void **state)
     rig_fini(&rig);
 }
 
+static char asked_for[64];
+
+static int spy_node(const char *address)
+{
+    snprintf(asked_for, sizeof(asked_for), "%s", address);
+    return -1;
+}
+
+/* The worker is to run near the NIC that reaches the first server. */
+static void the_nic_is_asked_for(void **state)
+{
+    (void)state;
+    struct mkv__transport spy = mkv__fake;
+    struct mkv__client_seam seam = {.transport = &spy, .manual = true};
+    struct mkv_option servers = {"servers", "a=10.0.0.7:1,b=10.0.0.8:2"};
+    struct mkv_client_options o = {
+        .size = sizeof(o), .options = &servers, .n_options = 1, .ignore_environment = true};
+    struct mkv_client *client;
+    spy.numa_node = spy_node;
+    assert_int_equal(mkv__client_open_on(&o, &seam, &client, NULL), 0);
+    assert_string_equal(asked_for, "10.0.0.7:1");
+    assert_int_equal(mkv_client_close(&client), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +232,7 @@ int main(void)
         cmocka_unit_test(weights_share_the_keys),
         cmocka_unit_test(a_name_moves_to_another_address),
         cmocka_unit_test(regions_are_counted),
+        cmocka_unit_test(the_nic_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,7 +127,7 @@ static int make_member(struct mkv__server *s, struct member *m)
     struct mkv__worker_options w = {
         .name = name,
         .cpus = mkv__config_string(s->config, MKV_OPT_WORKERS_CPUS),
-        .numa_node = -1,
+        .numa_node = s->transport->numa_node(mkv__config_address(s->config, MKV_OPT_LISTEN)->text),
         .no_spin = !mkv__config_bool(s->config, MKV_OPT_SPIN),
         .log = s->log,
         .quiescent = mkv__store_quiescent,

@@ -72,6 +72,25 @@ static void get(struct mkv__transfer *t, const struct mkv__request *r, uint32_t 
     mkv__transfer_start(t, deadline_ms);
 }
 
+/* Two configurations in one namespace, most likely: told once, or it would be a line for each page. */
+static void tell_conflict(const struct mkv__transfer *t, const struct mkv__request *r)
+{
+    struct mkv__service *service = t->session->service;
+    uint32_t i = 0;
+    while (i < t->n && t->answers[i].status != MKV_WIRE_CONFLICT) {
+        i++;
+    }
+    if (i < t->n && mkv__store_first_conflict(service->o.store, r)) {
+        MKV_WARNING(service->o.log,
+                    "%s: namespace \"%.*s\": a value of %llu bytes is refused, since one of %llu "
+                    "bytes lies under its key; do clients of two configurations share the "
+                    "namespace? (told once)",
+                    service->o.transport->peer_name(t->session->conn), (int)r->namespace_len,
+                    (const char *)r->namespace_, (unsigned long long)r->keys[i].length,
+                    (unsigned long long)t->answers[i].length);
+    }
+}
+
 static void set(struct mkv__transfer *t, const struct mkv__request *r, uint32_t deadline_ms)
 {
     struct mkv__service *service = t->session->service;
@@ -86,6 +105,7 @@ static void set(struct mkv__transfer *t, const struct mkv__request *r, uint32_t 
     }
     mkv__store_set_begin(service->o.store, r, mkv__worker_now(service->o.worker), t->objects,
                          t->answers);
+    tell_conflict(t, r);
     mkv__transfer_start(t, deadline_ms);
 }
 

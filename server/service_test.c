@@ -5,6 +5,7 @@
 #include "core/checksum.h"
 #include "core/codec/header.h"
 #include "core/config/options.h"
+#include "core/log.h"
 #include "transport/fake/fake.h"
 
 #include <setjmp.h>
@@ -38,8 +39,17 @@ static struct {
     struct mkv__endpoint *endpoint;
     struct mkv__listener *listener;
     struct mkv__service *service;
-    int idle;
+    struct mkv__log log;
+    int idle, told;
 } world;
+
+static void count_conflicts(void *arg, int level, const char *line, size_t len)
+{
+    (void)arg;
+    (void)len;
+    world.told += level == MKV__LOG_WARNING && strstr(line, "a value of 3 bytes is refused, since "
+                                                            "one of 5 bytes lies under") != NULL;
+}
 
 static uint64_t clock_of(void *arg)
 {
@@ -79,6 +89,7 @@ static void open_world(struct setting s)
     const struct mkv__listen_handlers listen = {accepted, NULL};
     memset(&world, 0, sizeof(world));
     world.now_ns = SECOND;
+    mkv__log_init(&world.log, MKV__LOG_WARNING, count_conflicts, NULL);
     mkv__fake_reset(&fake);
     assert_int_equal(mkv__store_create(&store, &world.store), 0);
     assert_int_equal(mkv__worker_create(&w, &world.clients), 0);
@@ -89,6 +100,7 @@ static void open_world(struct setting s)
     const struct mkv__service_options o = {.store = world.store,
                                            .transport = &mkv__fake,
                                            .worker = world.worker,
+                                           .log = &world.log,
                                            .admin = s.admin,
                                            .verify = true};
     assert_int_equal(mkv__service_create(&o, &world.service), 0);
@@ -137,7 +149,7 @@ struct client {
     struct mkv__endpoint *endpoint;
     struct mkv__conn *conn;
     bool opened, replied, goaway;
-    uint32_t generation;
+    uint32_t generation, body_len;
     uint8_t type;
     struct mkv__answer answers[KEYS_MAX];
     struct mkv__exposure exposure;
@@ -166,6 +178,7 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
     assert_int_equal(m->type, MKV_TYPE_REPLY_TO(c->type));
     assert_int_equal(mkv__reply_decode(m->type, m->body, m->body_len, c->answers, KEYS_MAX, &reply),
                      0);
+    c->body_len = m->body_len;
     c->replied = true;
 }
 
@@ -456,6 +469,56 @@ static void limits_of_values(void **state)
     free(value);
 }
 
+/* What nobody asked for is not sent: 40 hits are 40 bits, and 40 more for their leases. */
+static void exists_is_a_bitmap(void **state)
+{
+    (void)state;
+    struct client c;
+    struct batch b = {0};
+    open_world((struct setting){.seed = 1});
+    connect_to(&c, NULL);
+    for (int i = 0; i < 40; i++) {
+        char name[] = {(char)('0' + i), '\0'};
+        add(&b, name, 0, "");
+    }
+    assert_int_equal(ask(&c, &b, MKV_TYPE_SET, NULL), MKV_WIRE_STORED);
+    assert_int_equal(ask(&c, &b, MKV_TYPE_EXISTS, NULL), MKV_WIRE_HIT);
+    assert_int_equal(c.body_len, 4 + 1 + 1 + 5);
+    b.request.flags = MKV_REQ_LEASE;
+    assert_int_equal(ask(&c, &b, MKV_TYPE_EXISTS, NULL), MKV_WIRE_HIT);
+    assert_int_equal(c.body_len, 4 + 1 + 1 + 5 + 4 + 5);
+    assert_int_equal(c.answers[39].lease_ms, 10000);
+    b.request.flags = MKV_REQ_WANT_LEN;
+    assert_int_equal(ask(&c, &b, MKV_TYPE_EXISTS, NULL), MKV_WIRE_HIT);
+    assert_int_equal(c.answers[39].checksum, b.keys[39].checksum);
+    disconnect(&c);
+    close_world();
+}
+
+static void conflicts_are_told_once_for_each_namespace(void **state)
+{
+    (void)state;
+    struct client c;
+    struct batch b[2] = {{.request = {.namespace_ = (const uint8_t *)"one"}},
+                         {.request = {.namespace_ = (const uint8_t *)"two"}}};
+    open_world((struct setting){.seed = 1});
+    connect_to(&c, NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ask_one(&c, MKV_TYPE_SET, i ? "two" : "one", "k", 0), MKV_WIRE_STORED);
+        assert_int_equal(ask_one(&c, MKV_TYPE_SET, i ? "two" : "one", "k", 0), MKV_WIRE_KEPT);
+        add(&b[i], "new", 0, NULL);
+        add(&b[i], "k", 3, NULL);
+    }
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(world.told, i < 2 ? i : 2);
+        ask(&c, &b[i % 2], MKV_TYPE_SET, NULL);
+        assert_int_equal(c.answers[1].status, MKV_WIRE_CONFLICT);
+    }
+    assert_int_equal(world.told, 2);
+    disconnect(&c);
+    close_world();
+}
+
 /* Everything is leased: FULL, and nobody is hurt; leases end, and there is room again. */
 static void full_when_all_is_leased(void **state)
 {
@@ -617,6 +680,8 @@ int main(void)
         cmocka_unit_test(kept_moves_no_bytes),
         cmocka_unit_test(withdrawn_is_whole_or_not_there),
         cmocka_unit_test(limits_of_values),
+        cmocka_unit_test(exists_is_a_bitmap),
+        cmocka_unit_test(conflicts_are_told_once_for_each_namespace),
         cmocka_unit_test(full_when_all_is_leased),
         cmocka_unit_test(a_key_is_good_for_its_namespaces),
         cmocka_unit_test(deleting_and_replacing_take_rights),

@@ -168,6 +168,13 @@ static struct mkv__answer hit(const struct mkv__object *object)
     };
 }
 
+/* What nobody asked for is left out: a reply of bare hits is a bitmap. */
+static struct mkv__answer is_there(const struct mkv__object *object, uint32_t flags)
+{
+    bool more = (flags & MKV_REQ_WANT_LEN) != 0;
+    return more ? hit(object) : (struct mkv__answer){.status = MKV_WIRE_HIT};
+}
+
 static void lease(struct mkv__store *store, struct mkv__object *object, uint64_t now_ns,
                   struct mkv__answer *answer)
 {
@@ -239,7 +246,7 @@ void mkv__store_exists(struct mkv__store *store, const struct mkv__request *requ
         for (uint32_t i = 0; i < part.n_keys; i++) {
             answers_out[from + i] = (struct mkv__answer){.status = MKV_WIRE_MISS};
             if (objects[i] != NULL) {
-                answers_out[from + i] = hit(objects[i]);
+                answers_out[from + i] = is_there(objects[i], request->flags);
             }
             run = run && objects[i] != NULL;
             leading += run;

@@ -72,6 +72,10 @@ void mkv__store_set_begin(struct mkv__store *store, const struct mkv__request *r
 void mkv__store_set_end(struct mkv__store *store, struct mkv__object **objects, uint32_t n,
                         struct mkv__answer *answers);
 
+/* Whether nobody has asked this about the namespace before: what is said of it is said once. Rarely
+ * (1 in 4096) two namespaces count as one. */
+bool mkv__store_first_conflict(struct mkv__store *store, const struct mkv__request *request);
+
 void mkv__store_delete(struct mkv__store *store, const struct mkv__request *request,
                        struct mkv__answer *answers_out);
 /* Verifies what a client found damaged: DELETED, HIT (it is fine), MISS, or LATE where more than

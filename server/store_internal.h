@@ -1,4 +1,4 @@
-/* What the files of the store share. Everything but `hits` and `misses` is under the lock. */
+/* What the files of the store share. Everything but what is atomic is under the lock. */
 #ifndef SERVER_STORE_INTERNAL_H
 #define SERVER_STORE_INTERNAL_H
 
@@ -19,6 +19,7 @@ struct mkv__store {
     uint32_t generation;
     struct mkv__store_stat stat;
     uint64_t hits, misses; /* atomic */
+    uint64_t told[64];     /* atomic: a bit for the hash of each namespace that had a conflict */
     struct mkv__extent scratch[MKV_EXTENTS_MAX];
 
     struct mkv__object *retired; /* dead records, by `older` */

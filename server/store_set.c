@@ -1,6 +1,8 @@
 /* The writing half of the store. */
 #include "server/store_internal.h"
 
+#include "core/checksum.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +37,14 @@ static void answer_existing(struct mkv__store *store, struct mkv__object *there,
     } else {
         store->stat.conflicts++;
     }
+}
+
+bool mkv__store_first_conflict(struct mkv__store *store, const struct mkv__request *request)
+{
+    uint64_t hash = mkv__hash(request->namespace_, request->namespace_len, 0);
+    uint64_t bit = UINT64_C(1) << (hash % 64);
+    uint64_t was = __atomic_fetch_or(&store->told[hash / 64 % 64], bit, __ATOMIC_RELAXED);
+    return (was & bit) == 0;
 }
 
 static struct mkv__object *begin_one(struct mkv__store *store, const struct mkv__request *request,

@@ -13,8 +13,7 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
     bool rdma;
 
     if (wanted == MKV__TRANSPORT_SHM) {
-        snprintf(why, why_len,
-                 "transport (%s): shm is not built yet (expected auto, rdma or tcp)",
+        snprintf(why, why_len, "transport (%s): shm is not built yet (expected auto, rdma or tcp)",
                  mkv__config_origin(config, MKV_OPT_TRANSPORT));
         return -EINVAL;
     }

@@ -50,7 +50,7 @@ struct mkv__exposure {
     const struct mkv__piece *pieces; /* ascending, without gaps from 0 */
     uint32_t n_pieces;
     uint64_t len;
-    /* bytes have landed at offset; called while they are hot in cache. May be NULL. */
+    /* bytes have landed at offset; called while they are hot in cache, not after conceal. Or NULL. */
     void (*landed)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
     /* after conceal, possibly before it returns; or before `closed` when the session dies */
     void (*concealed)(struct mkv__exposure *e);
@@ -109,11 +109,11 @@ enum mkv__feature { MKV_FEATURE_RDMA = 1u << 0 };
 struct mkv__endpoint_options {
     const struct mkv__auth_key *keys; /* borrowed until use_keys or endpoint_close */
     size_t n_keys;
-    uint8_t lanes;               /* bulk lanes of a session, >= 1; control has its own */
-    uint64_t features;           /* of HELLO: enum mkv__feature */
-    const char *const *devices;  /* rdma: names of those to use. Borrowed as keys are */
-    size_t n_devices;            /* 0: all that work */
-    bool must;                   /* rdma: a session without it is no session; else it stays on tcp */
+    uint8_t lanes;              /* bulk lanes of a session, >= 1; control has its own */
+    uint64_t features;          /* of HELLO: enum mkv__feature */
+    const char *const *devices; /* rdma: names of those to use. Borrowed as keys are */
+    size_t n_devices;           /* 0: all that work */
+    bool must;                  /* rdma: a session without it is no session; else it stays on tcp */
     uint64_t connect_timeout_ns; /* until opened */
     uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */
     struct mkv__log *log;        /* may be NULL */
@@ -172,6 +172,10 @@ struct mkv__transport {
     void (*region_remove)(struct mkv__endpoint *endpoint, void *addr, size_t len);
 
     const char *(*peer_name)(const struct mkv__conn *conn); /* "10.0.0.10:9900" */
+
+    /* The NUMA node of the NIC that has, or reaches, this address: a worker that speaks there should
+     * run near it. -1: not known. Does not block. Thread: any thread. */
+    int (*numa_node)(const char *address);
 };
 
 extern const struct mkv__transport mkv__tcp;  /* transport/tcp */

@@ -188,8 +188,8 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .min = 1,
             .max = 16,
             .help = "Connections for values between a client's worker and a server, beside the one "
-                    "for control messages. The client decides; on a server it is the most that a "
-                    "client may have.",
+                    "for control messages. The client decides: a server takes as many as come, 16 "
+                    "at most.",
         },
     [MKV_OPT_CHECKSUM] =
         {

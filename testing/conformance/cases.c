@@ -64,6 +64,12 @@ void case_begin(struct rig *rig, bool get, uint32_t n_mine, uint32_t n_theirs, u
     assert_int_equal(end_send(&rig->client, get ? 32 : 33, ID(3, 5), false, "go", 2), 0);
 }
 
+void case_conceal(struct rig *rig, bool answered)
+{
+    rig->t->conceal(rig->client.conn, &rig->mine.exposure, answered);
+    assert_true(rig_until(rig, &rig->mine.concealed, 1));
+}
+
 void case_conceal_now(struct memory *m)
 {
     m->on_landed = NULL;

@@ -27,8 +27,7 @@ static void transfer(bool get, uint32_t n_mine, uint32_t n_theirs, uint64_t len)
     }
     assert_true(rig_until(&rig, &rig.client.messages, 1));
     assert_true(rig.client.after_bulk);
-    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
-    assert_true(rig_until(&rig, &rig.mine.concealed, 1));
+    case_conceal(&rig, true);
     assert_int_equal(rig.theirs.done, 1);
     assert_int_equal(rig.theirs.status, 0);
     if (!get) {
@@ -142,7 +141,7 @@ static void piece_limits(bool get)
     assert_int_equal(memory_expose(&rig.mine, ID(3, 5), get), 0);
     assert_int_equal(end_send(&rig.client, get ? 32 : 33, ID(3, 5), false, "go", 2), 0);
     assert_true(rig_until(&rig, &rig.client.messages, 1));
-    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    case_conceal(&rig, true);
     assert_memory_equal(memory, memory + n + 1, n);
     assert_int_equal(memory[get ? n : 2 * n + 1], 0);
     rig_fini(&rig); /* frees both arrays of pieces */
@@ -182,7 +181,7 @@ void limits_of_length(void **state)
 
         assert_int_equal(rig.t->expose(rig.client.conn, &second), -EINVAL);
     }
-    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    case_conceal(&rig, true);
     rig.t->conceal(rig.client.conn, &rig.mine.exposure, true); /* nothing any more */
     assert_int_equal(rig.mine.concealed, 1);
     rig.mine.pieces = kept;

@@ -114,7 +114,7 @@ static void aborted(bool get)
             assert_true(byte == 0 || byte == memory_byte(p->offset + j, 77));
         }
     }
-    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    case_conceal(&rig, true);
     case_still_works(&rig);
     rig_fini(&rig);
 }
@@ -161,8 +161,7 @@ static void concealed_after(bool get, int turns)
     case_begin(&rig, get, 5, 3, MIB);
     rig.server.on_cancelled = abort_if_begun;
     rig_turns(&rig, turns);
-    rig.t->conceal(rig.client.conn, &rig.mine.exposure, false);
-    assert_true(rig_until(&rig, &rig.mine.concealed, 1));
+    case_conceal(&rig, false);
     if (!get) {
         overwrite(&rig.mine);
     }
@@ -204,7 +203,7 @@ static void aborted_after(bool get, int turns)
     for (size_t i = 0; i < rig.theirs.size && !get; i++) {
         assert_int_equal(rig.theirs.base[i], 0xee);
     }
-    rig.t->conceal(rig.client.conn, &rig.mine.exposure, true);
+    case_conceal(&rig, true);
     case_still_works(&rig);
     rig_fini(&rig);
 }

@@ -25,6 +25,8 @@ void opens_and_closes(void **state)
     (void)state;
     case_open(&rig);
     assert_non_null(strchr(rig.t->peer_name(rig.client.conn), ':'));
+    assert_int_equal(rig.t->numa_node("127.0.0.1:1"), -1); /* no NIC */
+    assert_int_equal(rig.t->numa_node("no address"), -1);
     rig.t->close(rig.client.conn);
     assert_int_equal(rig.client.closed, 1);
     assert_int_equal(rig.client.error, -ECANCELED);

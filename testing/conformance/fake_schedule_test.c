@@ -10,6 +10,7 @@ static void reset(uint64_t ignored)
         .chunk = (uint32_t)(1 + seed % 11 * 40),
         .twice_in = 4,
         .death_in = seed % 3 == 0 ? 120 : 0,
+        .linger_in = seed % 4 == 0 ? 2 : 0,
     };
 
     (void)ignored;

@@ -143,6 +143,51 @@ static void callbacks_may_submit(void **state)
     assert_int_equal(mkv_client_close(&chain.client), 0);
 }
 
+struct look {
+    uint32_t inside, looked; /* atomic */
+    int first_error;
+};
+
+/* Looks at its batch while another thread waits for it. */
+static void look(void *arg, struct mkv_batch *batch)
+{
+    struct look *l = arg;
+    l->first_error = mkv_batch_wait(batch) + (mkv_batch_test(batch) != 1);
+    __atomic_store_n(&l->inside, 1, __ATOMIC_RELEASE);
+    usleep(30000);
+    l->first_error += mkv_batch_status(batch, 0) != MKV_MISS;
+    __atomic_store_n(&l->looked, 1, __ATOMIC_RELEASE);
+}
+
+/* Who waits, tests or destroys comes after the callback, which has still its batch. */
+static void nobody_is_told_before_the_callback_ends(void **state)
+{
+    (void)state;
+    struct mkv_client *c = fleet_client(&fleet, 2, NULL);
+    for (int how = 0; how < 3; how++) {
+        struct look l = {0};
+        struct mkv_batch_options o = {.size = sizeof(o), .done = look, .done_arg = &l};
+        struct mkv_batch *b = pages_batch(c, MKV_OP_EXISTS, "nothing", 1, NULL, 0, &o);
+        assert_int_equal(mkv_batch_submit(b), 0);
+        while (!__atomic_load_n(&l.inside, __ATOMIC_ACQUIRE)) {
+            usleep(100);
+        }
+        if (how == 0) {
+            assert_int_equal(mkv_batch_wait(b), 0);
+        } else if (how == 1) {
+            while (!mkv_batch_test(b)) {
+                usleep(100);
+            }
+        } else {
+            mkv_batch_destroy(&b);
+        }
+        assert_int_equal(__atomic_load_n(&l.looked, __ATOMIC_ACQUIRE), 1);
+        assert_int_equal(l.first_error, 0);
+        mkv_batch_destroy(&b);
+    }
+    assert_int_equal(mkv_client_close(&c), 0);
+}
+
 static void cancel_ends_early(void **state)
 {
     (void)state;
@@ -352,10 +397,15 @@ static void nothing_is_left_behind(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(many_by_submit_and_test), cmocka_unit_test(a_descriptor_to_wait_on),
-        cmocka_unit_test(callbacks_may_submit),    cmocka_unit_test(cancel_ends_early),
-        cmocka_unit_test(late_gets_write_nothing), cmocka_unit_test(late_sets_store_nothing_else),
-        cmocka_unit_test(regions_are_counted),     cmocka_unit_test(forks_are_safe),
+        cmocka_unit_test(many_by_submit_and_test),
+        cmocka_unit_test(a_descriptor_to_wait_on),
+        cmocka_unit_test(callbacks_may_submit),
+        cmocka_unit_test(nobody_is_told_before_the_callback_ends),
+        cmocka_unit_test(cancel_ends_early),
+        cmocka_unit_test(late_gets_write_nothing),
+        cmocka_unit_test(late_sets_store_nothing_else),
+        cmocka_unit_test(regions_are_counted),
+        cmocka_unit_test(forks_are_safe),
         cmocka_unit_test(nothing_is_left_behind),
     };
     fleet_command = argc > 1 ? argv[1] : "memkv";

@@ -461,10 +461,15 @@ const char *rig_list(const struct rig *rig, unsigned n)
     return list;
 }
 
+struct rig_setting rig_setting;
+
 void rig_init(struct rig *rig, unsigned n, unsigned known, ...)
 {
-    struct mkv__fake_options fake = {
-        .seed = 7, .delay_ns = 100000, .chunk = 20000, .twice_in = 8, .death_in = 0};
+    struct mkv__fake_options fake = {.seed = 7,
+                                     .delay_ns = 100000,
+                                     .chunk = 20000,
+                                     .twice_in = 8,
+                                     .linger_in = rig_setting.linger_in};
     mkv__fake_reset(&fake);
     *rig = (struct rig){.now_ns = 1000 * RIG_S, .n = n};
     for (unsigned i = 0; i < n; i++) {
@@ -485,7 +490,10 @@ void rig_init(struct rig *rig, unsigned n, unsigned known, ...)
                                    .log = keep_log,
                                    .log_arg = rig};
     struct mkv__client_seam seam = {
-        .transport = &mkv__fake, .clock = rig_clock, .clock_arg = rig, .manual = true};
+        .transport = rig_setting.transport != NULL ? rig_setting.transport : &mkv__fake,
+        .clock = rig_clock,
+        .clock_arg = rig,
+        .manual = true};
     struct mkv_error error = {0};
     if (mkv__client_open_on(&o, &seam, &rig->client, &error) < 0) {
         fail_msg("%s", error.text);

@@ -58,6 +58,13 @@ struct rig {
     size_t log_len;
 };
 
+/* What the next rigs differ in; a test puts it back. */
+struct rig_setting {
+    uint32_t linger_in;                     /* conceal takes its time, once in so many; 0: never */
+    const struct mkv__transport *transport; /* the client's; NULL: the fake */
+};
+extern struct rig_setting rig_setting;
+
 /* n servers, named s0, s1, ..., of which the client knows `known`. Pairs of option and value follow,
  * then NULL. */
 void rig_init(struct rig *rig, unsigned n, unsigned known, ...);

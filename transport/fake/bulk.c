@@ -30,15 +30,34 @@ void mkv__fake_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
 {
     uint32_t slot = mkv__fake_slot(exposure->request_id);
 
-    if (slot >= MKV_REQUESTS_MAX || conn->exposures[slot] != exposure) {
+    if (slot >= MKV_REQUESTS_MAX || conn->exposures[slot] != exposure || conn->lingers[slot]) {
         return;
     }
-    conn->exposures[slot] = NULL;
     if (!answered) {
         mkv__fake_later(conn->peer, 0,
                         mkv__fake_event_new(MKV_FAKE_CANCEL, exposure->request_id, 0));
     }
+    if (!conn->closing && mkv__fake_options.linger_in &&
+        mkv__fake_random(mkv__fake_options.linger_in) == 0) {
+        conn->lingers[slot] = true; /* bytes that are on their way still land */
+        mkv__fake_later(conn, 1 + slot,
+                        mkv__fake_event_new(MKV_FAKE_CONCEALED, exposure->request_id, 0));
+        return;
+    }
+    conn->exposures[slot] = NULL;
     exposure->concealed(exposure);
+}
+
+static void concealed(struct mkv__conn *conn, uint64_t request_id)
+{
+    uint32_t slot = mkv__fake_slot(request_id);
+    struct mkv__exposure *e = conn->exposures[slot];
+
+    if (e && conn->lingers[slot]) {
+        conn->exposures[slot] = NULL;
+        conn->lingers[slot] = false;
+        e->concealed(e);
+    }
 }
 
 static struct mkv__exposure *exposed(const struct mkv__conn *conn, uint64_t request_id)
@@ -88,7 +107,7 @@ static void copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *
         bytes += here;
         len -= here;
         offset += here;
-        if (in && !quiet && e->landed) {
+        if (in && !quiet && e->landed && !conn->lingers[mkv__fake_slot(id)]) {
             e->landed(e, offset - here, (uint8_t *)p->addr + at, here);
             e = conn->closing ? NULL : exposed(conn, id);
         }
@@ -213,6 +232,7 @@ void mkv__fake_bulk_end(struct mkv__conn *conn, int error)
 
         if (e) {
             conn->exposures[slot] = NULL;
+            conn->lingers[slot] = false;
             e->concealed(e);
         }
     }
@@ -368,6 +388,10 @@ void mkv__fake_bulk_event(struct mkv__conn *conn, const struct mkv__fake_event *
     }
     if (event->what == MKV_FAKE_PULL) {
         pulled(conn, event);
+        return;
+    }
+    if (event->what == MKV_FAKE_CONCEALED) {
+        concealed(conn, event->request_id);
         return;
     }
     while (f && f->serial != event->serial) {

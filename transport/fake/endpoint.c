@@ -218,6 +218,12 @@ static void region_remove(struct mkv__endpoint *endpoint, void *addr, size_t len
     (void)len;
 }
 
+static int numa_node(const char *address)
+{
+    (void)address;
+    return -1;
+}
+
 const struct mkv__transport mkv__fake = {
     .name = "fake",
     .limits =
@@ -246,4 +252,5 @@ const struct mkv__transport mkv__fake = {
     .region_add = region_add,
     .region_remove = region_remove,
     .peer_name = mkv__fake_peer_name,
+    .numa_node = numa_node,
 };

@@ -10,10 +10,11 @@
 
 struct mkv__fake_options {
     uint64_t seed;
-    uint64_t delay_ns; /* longest delay of an event */
-    uint32_t chunk;    /* most bytes of bulk that move at once */
-    uint32_t twice_in; /* a write lands twice, once in so many chunks; 0: never */
-    uint32_t death_in; /* a session dies, once in so many events; 0: never */
+    uint64_t delay_ns;  /* longest delay of an event */
+    uint32_t chunk;     /* most bytes of bulk that move at once */
+    uint32_t twice_in;  /* a write lands twice, once in so many chunks; 0: never */
+    uint32_t death_in;  /* a session dies, once in so many events; 0: never */
+    uint32_t linger_in; /* conceal takes its time, once in so many; 0: never */
 };
 
 /* For all sessions from now on. Call it when no endpoint is open. */

@@ -14,12 +14,13 @@ enum mkv__fake_what {
     MKV_FAKE_MESSAGE,
     MKV_FAKE_CANCEL,
     MKV_FAKE_HANGUP,
-    MKV_FAKE_PUSH,  /* server: the next chunk of a write leaves */
-    MKV_FAKE_LAND,  /* client: a chunk of a write arrives */
-    MKV_FAKE_TWICE, /* client: it arrives again; not told */
-    MKV_FAKE_ASK,   /* server: the next chunk of a read is asked for */
-    MKV_FAKE_PULL,  /* client: is asked for a chunk */
-    MKV_FAKE_DATA,  /* server: a chunk of a read arrives */
+    MKV_FAKE_PUSH,      /* server: the next chunk of a write leaves */
+    MKV_FAKE_LAND,      /* client: a chunk of a write arrives */
+    MKV_FAKE_TWICE,     /* client: it arrives again; not told */
+    MKV_FAKE_ASK,       /* server: the next chunk of a read is asked for */
+    MKV_FAKE_PULL,      /* client: is asked for a chunk */
+    MKV_FAKE_DATA,      /* server: a chunk of a read arrives */
+    MKV_FAKE_CONCEALED, /* client: from now on nobody touches the memory */
 };
 
 struct mkv__fake_event {
@@ -63,6 +64,7 @@ struct mkv__conn {
     size_t coming;                  /* bytes of messages among them */
     uint64_t last_ns[MKV_FAKE_LANES];
     struct mkv__exposure *exposures[MKV_REQUESTS_MAX];
+    bool lingers[MKV_REQUESTS_MAX]; /* of exposures: conceal was called */
     struct mkv__fake_flight *flights;
     struct mkv__timer timer, give_up;
 };

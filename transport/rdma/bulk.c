@@ -28,8 +28,8 @@ static int check(const struct mkv__conn *conn, const struct mkv__bulk *bulk)
 /* For the reply, which tells the client where to look. */
 static int note_ranges(struct mkv__rdma_remote *remote, const struct mkv__bulk *bulk)
 {
-    uint64_t *grown = realloc(remote->ranges, (2 * ((size_t)remote->n_ranges + bulk->n_pieces) + 1) *
-                                                  sizeof(*grown));
+    uint64_t *grown = realloc(
+        remote->ranges, (2 * ((size_t)remote->n_ranges + bulk->n_pieces) + 1) * sizeof(*grown));
 
     if (!grown) {
         return -ENOMEM;

@@ -53,8 +53,7 @@ static void tell_all(struct mkv__conn *conn, int error)
     mkv__rdma_conceal_all(conn);
     for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
         if (conn->qps[i]) {
-            mkv__rdma_jobs_drop(conn->qps[i],
-                                error == -ECANCELED ? -ECANCELED : -ECONNRESET);
+            mkv__rdma_jobs_drop(conn->qps[i], error == -ECANCELED ? -ECANCELED : -ECONNRESET);
         }
     }
 }
@@ -150,7 +149,8 @@ static void tcp_opened(struct mkv__conn *tcp, void *arg, const struct mkv__hello
         mkv__rdma_shake_begin(conn);
     } else {
         snprintf(conn->why, sizeof(conn->why), "%s",
-                 ep->n_devices > 0 ? "the server has no RDMA device, or RDMA switched off" : ep->why);
+                 ep->n_devices > 0 ? "the server has no RDMA device, or RDMA switched off"
+                                   : ep->why);
         if (ep->options.must) {
             mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
         } else {
@@ -312,8 +312,7 @@ static int send_on(struct mkv__conn *conn, const struct mkv__message *message)
                                      remote->ranges, ours ? 16 * (size_t)remote->n_ranges : 0,
                                      message->body);
     }
-    error = conn->server ? 0
-                         : mkv__rdma_exposure_encode(conn, message->request_id, &extra, &len);
+    error = conn->server ? 0 : mkv__rdma_exposure_encode(conn, message->request_id, &extra, &len);
     error = error ? error
                   : mkv__rdma_put_message(conn->qps[message->after_bulk ? 1 : 0], &header, extra,
                                           len, message->body);

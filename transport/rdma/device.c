@@ -169,8 +169,8 @@ static void look(struct mkv__conn *conn, unsigned index, const struct sockaddr_s
     struct mkv__endpoint *ep = conn->endpoint;
     struct mkv__rdma_device *device = &ep->devices[index];
     struct ibv_gid_entry gids[GIDS_MAX];
-    ssize_t n =
-        ep->verbs->query_gid_table(device->context, gids, GIDS_MAX, 0, sizeof(struct ibv_gid_entry));
+    ssize_t n = ep->verbs->query_gid_table(device->context, gids, GIDS_MAX, 0,
+                                           sizeof(struct ibv_gid_entry));
 
     for (ssize_t i = 0; i < n; i++) {
         int now = gids[i].port_num == device->port ? fit(&gids[i], ours) : 0;

@@ -207,6 +207,12 @@ static void listener_close(struct mkv__listener **listener)
     }
 }
 
+/* That of the network interface, which for RoCE is the device's. */
+static int numa_node(const char *address)
+{
+    return mkv__tcp.numa_node(address);
+}
+
 static const char *peer_name(const struct mkv__conn *conn)
 {
     return conn->name;
@@ -240,4 +246,5 @@ const struct mkv__transport mkv__rdma = {
     .region_add = mkv__rdma_region_add,
     .region_remove = mkv__rdma_region_remove,
     .peer_name = peer_name,
+    .numa_node = numa_node,
 };

@@ -45,9 +45,8 @@ static void give_back(struct mkv__conn *conn, uint32_t slot)
 
 void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered)
 {
-    struct mkv__header header = {.version = MKV_WIRE_VERSION,
-                                 .type = MKV_TYPE_CANCEL,
-                                 .request_id = exposure->request_id};
+    struct mkv__header header = {
+        .version = MKV_WIRE_VERSION, .type = MKV_TYPE_CANCEL, .request_id = exposure->request_id};
     uint32_t slot = mkv__rdma_slot(exposure->request_id);
     struct mkv__rdma_exposed *x;
     uint64_t due;
@@ -111,8 +110,7 @@ static bool joins(struct mkv__rdma_run *last, uint64_t address, uint32_t len, ui
     if (last->rkey != rkey) {
         return false;
     }
-    if (last->count == 1 && last->address + last->len == address &&
-        len <= UINT32_MAX - last->len) {
+    if (last->count == 1 && last->address + last->len == address && len <= UINT32_MAX - last->len) {
         last->len += len;
         return true;
     }
@@ -143,8 +141,8 @@ static int run_add(struct mkv__rdma_run *runs, uint32_t *n, const struct mkv__pi
             if (*n == MKV_RDMA_RUNS_MAX) {
                 return -EMSGSIZE;
             }
-            runs[(*n)++] =
-                (struct mkv__rdma_run){.address = address, .len = len, .count = 1, .rkey = rkey};
+            runs[(*n)++] = (struct mkv__rdma_run){
+                .address = address, .len = len, .count = 1, .rkey = rkey};
         }
         address += len;
         left -= len;

@@ -9,8 +9,7 @@
 
 static int tell(struct mkv__conn *conn, uint8_t type, const uint8_t *body, size_t len)
 {
-    struct mkv__message message = {
-        .type = type, .body = body, .body_len = (uint32_t)len};
+    struct mkv__message message = {.type = type, .body = body, .body_len = (uint32_t)len};
 
     return conn->tcp ? mkv__tcp.send(conn->tcp, &message) : -ECONNRESET;
 }
@@ -122,7 +121,8 @@ static int begin(struct mkv__conn *conn)
     if (error) {
         snprintf(conn->why, sizeof(conn->why), "%s gives no queue pairs: %s%s", conn->device->name,
                  strerror(-error),
-                 error == -ENOMEM ? " (is the limit of locked memory too low? see: ulimit -l)" : "");
+                 error == -ENOMEM ? " (is the limit of locked memory too low? see: ulimit -l)"
+                                  : "");
     }
     return error;
 }
@@ -154,8 +154,8 @@ static void up(struct mkv__conn *conn)
     struct mkv__endpoint *ep = conn->endpoint;
 
     conn->path = MKV_RDMA_ON_RAILS;
-    MKV_INFO(ep->options.log, "%s: over rdma: %s port %u gid %u", conn->name,
-                   conn->device->name, conn->device->port, conn->gid_index);
+    MKV_INFO(ep->options.log, "%s: over rdma: %s port %u gid %u", conn->name, conn->device->name,
+             conn->device->port, conn->gid_index);
     mkv__rdma_polled(conn);
     if (conn->server) {
         tell_rails(conn, true, "");

@@ -33,9 +33,8 @@ static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
              conn->endpoint->verbs->wc_status_str(wc->status), wc->vendor_err);
     MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
                 "%s: rdma: %s", conn->name, why);
-    mkv__rdma_conn_fail(conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT
-                                                                          : -ECONNRESET,
-                        why);
+    mkv__rdma_conn_fail(
+        conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT : -ECONNRESET, why);
 }
 
 /* Messages --------------------------------------------------------------------------------------- */

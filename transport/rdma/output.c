@@ -300,12 +300,10 @@ static int step_bulk(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_
 /* Nothing is left to post of it, or its request was withdrawn. */
 static bool is_over(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 {
-    const struct mkv__rdma_remote *r =
-        &qp->conn->remotes[mkv__rdma_slot(job->bulk->request_id)];
+    const struct mkv__rdma_remote *r = &qp->conn->remotes[mkv__rdma_slot(job->bulk->request_id)];
 
     settle(job);
-    return job->piece >= job->bulk->n_pieces || !r->there ||
-           r->request_id != job->bulk->request_id;
+    return job->piece >= job->bulk->n_pieces || !r->there || r->request_id != job->bulk->request_id;
 }
 
 /* Ends bulk at the head that moves nothing (any more). False: the session is closed. */

@@ -16,9 +16,8 @@ int mkv__rdma_receive(struct mkv__rdma_qp *qp, uint32_t buffer)
     struct mkv__conn *conn = qp->conn;
     size_t at = ((size_t)qp->index * QP_BUFFERS + buffer) * MKV_RDMA_BUFFER;
     struct ibv_sge sge = {(uintptr_t)(conn->buffers + at), MKV_RDMA_BUFFER, conn->buffers_mr->lkey};
-    struct ibv_recv_wr wr = {.wr_id = (uint64_t)qp->index << 32 | 1u << 31 | buffer,
-                             .sg_list = &sge,
-                             .num_sge = 1};
+    struct ibv_recv_wr wr = {
+        .wr_id = (uint64_t)qp->index << 32 | 1u << 31 | buffer, .sg_list = &sge, .num_sge = 1};
     struct ibv_recv_wr *bad;
 
     return -ibv_post_recv(qp->qp, &wr, &bad);
@@ -99,8 +98,8 @@ int mkv__rdma_qps_create(struct mkv__conn *conn)
     if (!conn->buffers) {
         return -ENOMEM;
     }
-    conn->buffers_mr =
-        verbs->reg_mr(conn->device->pd, conn->buffers, bytes, IBV_ACCESS_LOCAL_WRITE);
+    conn->buffers_mr = verbs->reg_mr(conn->device->pd, conn->buffers, bytes,
+                                     IBV_ACCESS_LOCAL_WRITE);
     if (!conn->buffers_mr) {
         return mkv__verbs_errno();
     }
@@ -128,10 +127,10 @@ static int ready_to_receive(struct mkv__rdma_qp *qp, const uint8_t *peer)
     a.dest_qp_num = le32toh(words[0]);
     a.rq_psn = le32toh(words[1]);
     memcpy(a.ah_attr.grh.dgid.raw, peer + 16, 16);
-    return -conn->endpoint->verbs->modify_qp(
-        qp->qp, &a,
-        IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-            IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
+    return -conn->endpoint->verbs->modify_qp(qp->qp, &a,
+                                             IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
+                                                 IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+                                                 IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
 }
 
 static int ready_to_send(struct mkv__rdma_qp *qp, const uint8_t *peer)

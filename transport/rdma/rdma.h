@@ -19,23 +19,23 @@
 #include "transport/tcp/bootstrap.h"
 #include "transport/transport.h"
 
-#define MKV_RDMA_QPS        2u           /* of a session: messages, bulk */
-#define MKV_RDMA_BUFFER     8192u        /* bytes of a receive buffer: the longest SEND */
-#define MKV_RDMA_RECEIVES   64u          /* posted per queue pair: the peer's credits */
-#define MKV_RDMA_SENDS      32u          /* send buffers per queue pair */
-#define MKV_RDMA_DEPTH      256u         /* work requests of a send queue */
-#define MKV_RDMA_CHAIN      32u          /* work requests of one doorbell */
-#define MKV_RDMA_SIGNAL     16u          /* at most as many in a row without a completion */
-#define MKV_RDMA_SLICE      (1u << 20)   /* bytes of one WRITE or READ */
-#define MKV_RDMA_FLIGHT     (4u << 20)   /* bytes of bulk on their way per queue pair */
-#define MKV_RDMA_FULL       (16u << 20)  /* waiting output, bytes: send says -EAGAIN */
-#define MKV_RDMA_SGE        8u           /* local pieces of one work request, at most */
-#define MKV_RDMA_RUNS_MAX   8192u        /* of an exposure, as the peer is told */
-#define MKV_RDMA_ATTRIBUTES 40u          /* bytes of a queue pair in the handshake */
+#define MKV_RDMA_QPS        2u          /* of a session: messages, bulk */
+#define MKV_RDMA_BUFFER     8192u       /* bytes of a receive buffer: the longest SEND */
+#define MKV_RDMA_RECEIVES   64u         /* posted per queue pair: the peer's credits */
+#define MKV_RDMA_SENDS      32u         /* send buffers per queue pair */
+#define MKV_RDMA_DEPTH      256u        /* work requests of a send queue */
+#define MKV_RDMA_CHAIN      32u         /* work requests of one doorbell */
+#define MKV_RDMA_SIGNAL     16u         /* at most as many in a row without a completion */
+#define MKV_RDMA_SLICE      (1u << 20)  /* bytes of one WRITE or READ */
+#define MKV_RDMA_FLIGHT     (4u << 20)  /* bytes of bulk on their way per queue pair */
+#define MKV_RDMA_FULL       (16u << 20) /* waiting output, bytes: send says -EAGAIN */
+#define MKV_RDMA_SGE        8u          /* local pieces of one work request, at most */
+#define MKV_RDMA_RUNS_MAX   8192u       /* of an exposure, as the peer is told */
+#define MKV_RDMA_ATTRIBUTES 40u         /* bytes of a queue pair in the handshake */
 #define MKV_RDMA_DEVICES    8u
-#define MKV_RDMA_GRACE_NS   UINT64_C(500000000)  /* until a fence is forced, as the peer is silent */
+#define MKV_RDMA_GRACE_NS   UINT64_C(500000000) /* until a fence is forced, as the peer is silent */
 #define MKV_RDMA_STUCK_NS   UINT64_C(4000000000) /* a work request that takes longer never ends */
-#define MKV_RDMA_IDLE_NS    UINT64_C(50000)      /* without a completion: sleep until there is one */
+#define MKV_RDMA_IDLE_NS    UINT64_C(50000) /* without a completion: sleep until there is one */
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
 
@@ -46,7 +46,7 @@ struct mkv__rdma_device {
     struct mkv__source source; /* the channel's */
     struct mkv__endpoint *endpoint;
     uint8_t port;
-    uint8_t mtu; /* enum ibv_mtu */
+    uint8_t mtu;   /* enum ibv_mtu */
     uint8_t reads; /* outstanding READs of a queue pair */
     uint32_t max_sge;
     char name[64];
@@ -93,7 +93,7 @@ enum mkv__rdma_job_kind { MKV_RDMA_MESSAGE, MKV_RDMA_WRITE, MKV_RDMA_READ };
 
 /* In the output queue of a queue pair, in the order in which they go out. */
 struct mkv__rdma_job {
-    struct mkv__rdma_job *next;         /* to be posted */
+    struct mkv__rdma_job *next;          /* to be posted */
     struct mkv__rdma_job *after, **link; /* all of the queue pair that have not ended */
     enum mkv__rdma_job_kind kind;
     bool queued, aborted;
@@ -130,7 +130,7 @@ struct mkv__rdma_qp {
     struct mkv__rdma_job *all;                      /* that have not ended */
     struct mkv__rdma_posted posted[MKV_RDMA_DEPTH]; /* ring */
     uint32_t posted_head, n_posted;                 /* head counts on, modulo 2^31 */
-    uint64_t flight; /* bytes of bulk */
+    uint64_t flight;                                /* bytes of bulk */
     uint32_t credits; /* receives that the peer has posted and we have not used */
     uint32_t owed;    /* receives posted again that the peer has not been told of */
     uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
@@ -163,7 +163,7 @@ struct mkv__conn {
     uint8_t device_index, gid_index, gid_type;
     uint8_t gid[16];
     struct ibv_cq *cq;
-    unsigned n_events; /* of the cq, not acknowledged */
+    unsigned n_events;  /* of the cq, not acknowledged */
     uint64_t worked_ns; /* when there last was a completion */
     struct mkv__rdma_qp *qps[MKV_RDMA_QPS];
     unsigned n_up;

@@ -37,8 +37,8 @@ static void region_free(struct mkv__endpoint *ep, struct mkv__rdma_region *regio
 static int region_register(struct mkv__endpoint *ep, struct mkv__rdma_region *region,
                            unsigned device, int access)
 {
-    region->mrs[device] =
-        ep->verbs->reg_mr(ep->devices[device].pd, region->base, region->len, access);
+    region->mrs[device] = ep->verbs->reg_mr(ep->devices[device].pd, region->base, region->len,
+                                            access);
     return region->mrs[device] ? 0 : mkv__verbs_errno();
 }
 
@@ -95,8 +95,8 @@ static int stray_add(struct mkv__endpoint *ep, struct mkv__rdma_strays *strays, 
                      uintptr_t to, unsigned device, int access)
 {
     struct mkv__rdma_region *region;
-    struct mkv__rdma_region **grown =
-        realloc(strays->regions, (strays->n + 1) * sizeof(*strays->regions));
+    struct mkv__rdma_region **grown = realloc(strays->regions,
+                                              (strays->n + 1) * sizeof(*strays->regions));
     int error;
 
     if (!grown) {
@@ -154,8 +154,7 @@ int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *piec
     if (bytes == 0) {
         return 0;
     }
-    if (to - from <= 2 * bytes + (1u << 20) &&
-        stray_add(ep, out, from, to, device, access) == 0) {
+    if (to - from <= 2 * bytes + (1u << 20) && stray_add(ep, out, from, to, device, access) == 0) {
         return 0;
     }
     error = stray_pieces(ep, pieces, n, device, access, out);

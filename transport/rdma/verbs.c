@@ -18,10 +18,7 @@ static void load(void)
         const char *name;
         size_t at;
     } calls[] = {
-#define CALL(name)                                                                                 \
-    {                                                                                              \
-        "ibv_" #name, offsetof(struct mkv__verbs, name)                                            \
-    }
+#define CALL(name) {"ibv_" #name, offsetof(struct mkv__verbs, name)}
         CALL(fork_init),
         CALL(get_device_list),
         CALL(free_device_list),

@@ -1,3 +1,4 @@
+#include "transport/tcp/nic.h"
 #include "transport/tcp/tcp.h"
 
 #include <errno.h>
@@ -159,4 +160,5 @@ const struct mkv__transport mkv__tcp = {
     .region_add = region_add,
     .region_remove = region_remove,
     .peer_name = mkv__tcp_peer_name,
+    .numa_node = mkv__tcp_numa_node,
 };

@@ -197,7 +197,7 @@ enum mkv_batch_flags {
     MKV_REPLACE = 1u << 1,    /* set: write anew though the key is there */
     MKV_PREFIX = 1u << 2,     /* keys are one prefix: after a miss later keys do not matter */
     MKV_NO_LEASE = 1u << 3,   /* exists: take no lease (a look, not an announcement of a get) */
-    MKV_BACKGROUND = 1u << 4, /* not urgent: served after others */
+    MKV_BACKGROUND = 1u << 4, /* not urgent: a server may serve it after others */
 };
 
 /*
