@@ -17,14 +17,15 @@ def anchor_of(pool: Any) -> Any:
 def describe(pool: Any) -> Dict[str, Any]:
     """What the bytes of a page depend on, as far as the pool can tell."""
     pool = anchor_of(pool)
-    device = getattr(pool, "device_pool", None)
-    info = getattr(pool, "buffer_info", None)
+    store = getattr(pool, "dtype", None)
+    told = [getattr(pool, name, None) for name in ("device_pool", "buffer_info")]
+    real = [getattr(t, "dtype", None) for t in told]
     out: Dict[str, Any] = {
         "kind": type(pool).__name__,
         "layout": getattr(pool, "layout", None),
         "page_size": getattr(pool, "page_size", None),
-        "store_dtype": str(getattr(pool, "dtype", None)),
-        "real_dtype": str(getattr(device, "dtype", None) or getattr(info, "dtype", None)),
+        "store_dtype": str(store),
+        "real_dtype": str(real[0] or real[1] or store),
         "size_per_token": getattr(pool, "size_per_token", None),
         "format": getattr(pool, "storage_format_tag", None),
     }

@@ -233,8 +233,13 @@ def test_variants_and_edited_configurations_of_one_commit(weights, tmp_path):
     assert weights.identity("org/model", None, str(tmp_path)) != whole
 
 
-def test_a_kind_of_fp8_that_nobody_names_is_shared_with_nobody(fp, engine, caplog, monkeypatch):
-    told, pool = {"model_revision": "1"}, {"real_dtype": "torch.uint8"}
+def test_a_kind_of_fp8_that_nobody_names_is_shared_with_nobody(rs, fp, engine, caplog, monkeypatch):
+    from memkv_sglang import _pages
+
+    real = [rs.host_pool(rs.mha_pool(size=64, dtype="float8_" + k)) for k in ("e4m3fn", "e5m2")]
+    pool, same = [_pages.describe(p) for p in real]
+    assert pool == same  # this is why
+    told = {"model_revision": "1"}
     del engine["kv_cache_dtype"]
     ours = namespace(fp, pool, told)
     assert ours == namespace(fp, pool, told)
