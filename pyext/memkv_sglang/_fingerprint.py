@@ -131,6 +131,12 @@ class Fingerprint:
             self._began.setdefault(thread, self._now[1])
         self._began.setdefault(threading.current_thread(), self._now[1])
 
+    def _part(self) -> None:
+        """Threads that began under another namespace store no more, even if it comes back."""
+        for thread, namespace in list(self._began.items()):
+            if namespace != self._now[1]:
+                self._began[thread] = b""
+
     def _look(self) -> None:
         runtime = _runtime()  # asked again under the lock: an older answer must not come back
         said = tuple(runtime.values())
@@ -139,6 +145,7 @@ class Fingerprint:
             self._identity = self._identify(runtime)
             self._signature, self._in_doubt = signature, False
             self._now = (said, self._compute(runtime))
+            self._part()
         elif signature != self._signature and not self._in_doubt:
             if self._identify(runtime) == self._identity:
                 self._signature = signature  # touched, or written as it was

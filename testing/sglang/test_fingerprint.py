@@ -309,6 +309,17 @@ def test_after_an_update_only_new_threads_store(fp, engine, caplog):
     assert in_a_thread(f.writing) == before  # back again
 
 
+def test_weights_that_come_back_without_a_flush_bring_no_right_to_store(fp, engine):
+    """What the host cache holds was computed in between, by the other weights."""
+    f = fingerprint(fp)
+    before = f.writing()
+    engine["weight_version"] = "2"
+    assert f.writing() is None
+    engine["weight_version"] = "default"
+    assert f.reading() == before and f.writing() is None
+    assert in_a_thread(f.writing) == before
+
+
 def test_files_written_over_in_place_are_in_doubt(fp, engine, model, caplog):
     f = fingerprint(fp)
     before = f.reading()
