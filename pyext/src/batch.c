@@ -289,7 +289,7 @@ static int try_get(struct client *self, const struct how *how, PyObject *key, Py
     struct mkv_segment segment = {PyBytes_AsString(into), (size_t)PyBytes_Size(into)};
     if (request_fill_one(&q, key, segment) == 0 && run(self, how, &q, &out) == 0) {
         r = out.status[0] == MKV_HIT;
-        *length_out = out.lengths[0];
+        *length_out = out.lengths != NULL ? out.lengths[0] : 0;
     }
     outcome_free(&out);
     request_free(&q);
