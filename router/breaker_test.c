@@ -156,6 +156,27 @@ static void some_time_outs_in_a_row_open_it(void **state)
     rig_fini(&rig);
 }
 
+/* However many requests it is sent in. */
+static void a_large_batch_counts_once(void **state)
+{
+    (void)state;
+    struct mkv_batch_options o = {.size = sizeof(o), .timeout_ns = 50 * RIG_MS};
+    rig_init(&rig, 1, 1, "breaker.failures", "3", NULL);
+    assert_int_equal(exists("k"), 0);
+    rig.servers[0].hold = true;
+    int before = rig.servers[0].requests;
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(rig_stats(&rig).servers_up, 1);
+        struct mkv_batch *b = rig_batch(&rig, MKV_OP_EXISTS, "k", 20000, NULL, 0, &o);
+        assert_int_equal(mkv_batch_submit(b), 0);
+        assert_int_equal(rig_wait(&rig, b), -ETIMEDOUT);
+        mkv_batch_destroy(&b);
+        assert_true(rig.servers[0].requests >= before + 5 * i);
+    }
+    assert_int_equal(rig_stats(&rig).servers_up, 0);
+    rig_fini(&rig);
+}
+
 /* Deadlines that nobody could keep are not the server's fault. */
 static void short_deadlines_open_nothing(void **state)
 {
@@ -204,6 +225,7 @@ int main(void)
         cmocka_unit_test(probes_back_off_with_jitter),
         cmocka_unit_test(a_server_that_returns_is_used_again),
         cmocka_unit_test(some_time_outs_in_a_row_open_it),
+        cmocka_unit_test(a_large_batch_counts_once),
         cmocka_unit_test(short_deadlines_open_nothing),
         cmocka_unit_test(nonsense_opens_it),
         cmocka_unit_test(a_key_on_one_side_only),

@@ -45,6 +45,7 @@ struct server {
     uint32_t address; /* the one in use; after a failure the next */
     uint32_t max_out; /* requests that the peer takes at once */
     unsigned failures;
+    uint64_t judged_ns; /* when it last answered, or last counted as too late */
     char why[200];
     uint64_t backoff_ns;
     struct mkv__timer probe;

@@ -128,6 +128,7 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
         mkv__breaker_failed(s, -EPROTO, "an answer that makes no sense");
     } else {
         s->failures = 0;
+        s->judged_ns = mkv__worker_now(s->client->worker);
     }
     if (rpc->exposed) {
         s->client->transport->conceal(conn, &rpc->exposure, true);
@@ -352,15 +353,19 @@ static void remove_waiting(struct server *s, struct rpc *rpc)
     }
 }
 
-/* A caller's very short deadline says nothing about the server. */
-static bool had_time(const struct rpc *rpc)
+/* A caller's very short deadline says nothing about the server. Neither do the other requests of a
+ * batch, that were out in the same time: a large one would open the breaker by itself, and of a
+ * server that has only been slow. */
+static bool counts_as_late(const struct server *s, const struct rpc *rpc)
 {
-    return mkv__worker_now(rpc->server->client->worker) - rpc->sent_ns >= FAIR_NS;
+    return rpc->error == -ETIMEDOUT && rpc->sent_ns >= s->judged_ns &&
+           mkv__worker_now(s->client->worker) - rpc->sent_ns >= FAIR_NS;
 }
 
 static void withdraw_sent(struct server *s, struct rpc *rpc)
 {
-    if (rpc->error == -ETIMEDOUT && had_time(rpc)) {
+    if (counts_as_late(s, rpc)) {
+        s->judged_ns = mkv__worker_now(s->client->worker);
         mkv__breaker_failed(s, -ETIMEDOUT, "no answer in time");
     }
     rpc->state = RPC_ANSWERED;

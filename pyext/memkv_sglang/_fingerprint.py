@@ -75,7 +75,7 @@ class Fingerprint:
         self._config = config
         self._own = own
         self._prefix = namespace + b"/" if namespace else b""
-        self._pool: Dict[str, Any] = {}
+        self._pool: Optional[Dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._now: Tuple[Any, bytes] = (None, b"")  # (what the engine said, namespace)
         self._signature: Tuple[Any, ...] = ()
@@ -85,8 +85,11 @@ class Fingerprint:
         self._said: set = set()
         self.fields: Dict[str, Any] = {}
 
-    def pool(self, fields: Dict[str, Any]) -> None:
-        """Set what the host pool says of its pages. Comes before the storage threads."""
+    def pool(self, fields: Optional[Dict[str, Any]]) -> None:
+        """Set what the host pool says of its pages. Comes before the storage threads.
+
+        None: there is a pool that could not be asked, so that every page is a miss.
+        """
         with self._lock:
             self._pool = fields
             self._now = (None, b"")
@@ -104,7 +107,7 @@ class Fingerprint:
         if threading.current_thread() not in self._began or said != self._now[0]:
             with self._lock:
                 self._look()
-        return None if self._in_doubt else self._now[1]
+        return None if self._in_doubt or self._pool is None else self._now[1]
 
     def writing(self) -> Optional[bytes]:
         """The namespace to store pages under. None: their weights cannot be told."""
@@ -128,6 +131,12 @@ class Fingerprint:
             self._began.setdefault(thread, self._now[1])
         self._began.setdefault(threading.current_thread(), self._now[1])
 
+    def _part(self) -> None:
+        """Threads that began under another namespace store no more, even if it comes back."""
+        for thread, namespace in list(self._began.items()):
+            if namespace != self._now[1]:
+                self._began[thread] = b""
+
     def _look(self) -> None:
         runtime = _runtime()  # asked again under the lock: an older answer must not come back
         said = tuple(runtime.values())
@@ -136,6 +145,7 @@ class Fingerprint:
             self._identity = self._identify(runtime)
             self._signature, self._in_doubt = signature, False
             self._now = (said, self._compute(runtime))
+            self._part()
         elif signature != self._signature and not self._in_doubt:
             if self._identify(runtime) == self._identity:
                 self._signature = signature  # touched, or written as it was
@@ -173,7 +183,7 @@ class Fingerprint:
         revision = self._own.get("model_revision")
         out = {"weights": self._identity, "model_revision": revision}
         if self._identity is None and revision is None:
-            out["weights"] = "private:%s:%d" % (_nobody_else, os.getpid())
+            out["weights"] = self._private()
             self._say(
                 "which weights the engine runs cannot be told, so its pages are not shared with "
                 "other processes; model_revision in the extra config names them"
@@ -182,13 +192,31 @@ class Fingerprint:
             out["model"] = os.path.basename(str(getattr(self._config, "model_name", "")))
         return out
 
+    def _flavour(self, runtime: Dict[str, Any]) -> Any:
+        """Both kinds of fp8 are bytes to some pools: where nobody says which, nobody shares."""
+        told = self._own.get("kv_cache_dtype")
+        if told or runtime.get("kv_cache_dtype") or "uint8" not in self._real_dtype():
+            return told
+        self._say(
+            "the pool holds bytes and nobody says of which kind of fp8, so its pages are not "
+            "shared with other processes; kv_cache_dtype in the extra config names it"
+        )
+        return self._private()
+
+    def _real_dtype(self) -> str:
+        return str((self._pool or {}).get("real_dtype"))
+
+    @staticmethod
+    def _private() -> str:
+        return "private:%s:%d" % (_nobody_else, os.getpid())
+
     def _compute(self, runtime: Dict[str, Any]) -> bytes:
         self.fields = {
             "v": VERSION,
             **self._weights_fields(),
             **{k: str(v) for k, v in runtime.items() if k not in NOT_FIELDS},
             "quantization_param": _weights.content(runtime.get("quantization_param_path")),
-            "kv_cache_dtype_told": self._own.get("kv_cache_dtype"),
+            "kv_cache_dtype_told": self._flavour(runtime),
             "pool": self._pool,
             "rank": self._rank(self._config),
         }

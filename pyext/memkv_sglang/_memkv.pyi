@@ -60,6 +60,13 @@ class Client:
         timeout: Optional[float] = None,
         namespace: Optional[_Key] = None,
     ) -> int: ...
+    def lengths(
+        self,
+        keys: Sequence[_Key],
+        *,
+        timeout: Optional[float] = None,
+        namespace: Optional[_Key] = None,
+    ) -> List[Optional[int]]: ...
     def get_pages(
         self,
         keys: Sequence[_Key],

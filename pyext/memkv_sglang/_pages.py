@@ -1,9 +1,11 @@
 """From a host pool and page indices to addresses and sizes of the pages' parts."""
 
 import logging
+import numbers
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 logger = logging.getLogger("memkv_sglang")
+LARGEST = 64 << 20  # bytes of a value
 
 
 def anchor_of(pool: Any) -> Any:
@@ -15,14 +17,15 @@ def anchor_of(pool: Any) -> Any:
 def describe(pool: Any) -> Dict[str, Any]:
     """What the bytes of a page depend on, as far as the pool can tell."""
     pool = anchor_of(pool)
-    device = getattr(pool, "device_pool", None)
-    info = getattr(pool, "buffer_info", None)
+    store = getattr(pool, "dtype", None)
+    told = [getattr(pool, name, None) for name in ("device_pool", "buffer_info")]
+    real = [getattr(t, "dtype", None) for t in told]
     out: Dict[str, Any] = {
         "kind": type(pool).__name__,
         "layout": getattr(pool, "layout", None),
         "page_size": getattr(pool, "page_size", None),
-        "store_dtype": str(getattr(pool, "dtype", None)),
-        "real_dtype": str(getattr(device, "dtype", None) or getattr(info, "dtype", None)),
+        "store_dtype": str(store),
+        "real_dtype": str(real[0] or real[1] or store),
         "size_per_token": getattr(pool, "size_per_token", None),
         "format": getattr(pool, "storage_format_tag", None),
     }
@@ -53,10 +56,19 @@ class Pages:
         self.pool = pool
         self.page_size = int(getattr(pool, "page_size", 1) or 1)
         self.layout = str(getattr(pool, "layout", None))
+        size = getattr(pool, "size", None)  # in tokens
+        self.size = size if isinstance(size, int) else None
+
+    def _inside(self, host_indices: Any) -> bool:
+        """sglang computes an address for any index; behind the pool it is somebody else's memory."""
+        if self.size is None or host_indices.numel() == 0:
+            return True
+        first, last = host_indices.aminmax()
+        return int(first) >= 0 and int(last) < self.size
 
     def locate(self, host_indices: Any, n: int) -> Optional[Tuple[List[int], List[int], int]]:
         """(addresses, sizes, parts per page), or None where the pool has no bytes or no addresses."""
-        if host_indices.numel() != n * self.page_size:
+        if host_indices.numel() != n * self.page_size or not self._inside(host_indices):
             return None
         meta = self.pool.get_page_buffer_meta(host_indices)
         if meta is None:
@@ -94,6 +106,18 @@ def memory_of(pool: Any) -> Iterator[Tuple[int, int]]:
 NEW = object()  # no target: a new tensor is wanted
 
 
+def _is_address(place: Any) -> bool:
+    """An integer of any kind; a numpy one has a buffer too, which is not what is meant."""
+    return isinstance(place, numbers.Integral) and not isinstance(place, bool)
+
+
+def _address(place: Any, size: Any) -> Tuple[int, int]:
+    address, length = int(place), int(size)
+    if not (0 < address < 1 << 63 and 0 <= length <= LARGEST):
+        raise ValueError("no memory of %d bytes lies at address %d" % (length, address))
+    return address, length
+
+
 class Target:
     """Where a value goes: straight there, or through a copy where it cannot."""
 
@@ -106,23 +130,31 @@ class Target:
             length = place.numel() * place.element_size()
             if place.device.type == "meta" or (size is not None and int(size) != length):
                 raise ValueError("a tensor without memory, or of another size")
+            if length > LARGEST:
+                raise ValueError("a tensor of more than %d bytes" % LARGEST)
             into = place
             if place.device.type != "cpu" or not place.is_contiguous():
                 into = self._staging = torch.empty(place.shape, dtype=place.dtype)
             self.value: Any = (into.data_ptr(), length)
-        elif isinstance(place, int):
-            self.value = (place, int(size))
+        elif _is_address(place):
+            self.value = _address(place, size)
         else:  # the buffer protocol
             view = memoryview(place)
-            if view.readonly or (size is not None and int(size) != view.nbytes):
-                raise ValueError("a read-only buffer, or one of another size")
+            if view.readonly or not view.c_contiguous:
+                raise ValueError("a read-only buffer, or one in pieces")
+            if size is not None and int(size) != view.nbytes:
+                raise ValueError("a buffer of another size")
             self.value = place
 
     def filled(self) -> Any:
-        """The target, when the value has come."""
-        if self._staging is not None:
-            self.place.detach().copy_(self._staging)
-        return self.place
+        """The target, when the value has come; None where it takes none (one element expanded)."""
+        try:
+            if self._staging is not None:
+                self.place.detach().copy_(self._staging)
+            return self.place
+        except RuntimeError as e:
+            logger.debug("a target that is no good: %s", e)
+            return None
 
 
 def _same_length(keys: List[str], given: Any) -> List[Any]:
@@ -148,32 +180,39 @@ def targets_of(keys: List[str], places: Any, sizes: Any) -> List[Any]:
     return out
 
 
-def new_tensor(data: bytes) -> Any:
+def new_target(length: int) -> Target:
     """A one-dimensional uint8 tensor of its own memory."""
     import torch
 
-    if not data:
-        return torch.empty(0, dtype=torch.uint8)
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return Target(torch.empty(length, dtype=torch.uint8), None)
+
+
+def _source(source: Any, size: Any, kept: List[Any]) -> Any:
+    import torch
+
+    if isinstance(source, torch.Tensor):
+        tensor = source.detach().to("cpu").contiguous()
+        kept.append(tensor)
+        length = tensor.numel() * tensor.element_size()
+        source = (tensor.data_ptr(), length)
+    elif _is_address(source):
+        source = _address(source, size)
+        length = source[1]
+    elif size is not None:
+        length = memoryview(source).nbytes
+    if size is not None and int(size) != length:
+        raise ValueError("a value of %d bytes, where %s were told" % (length, size))
+    return source
 
 
 def sources_of(
     keys: List[str], values: Any, places: Any, sizes: Any
 ) -> Tuple[List[Any], List[Any]]:
     """(what the client takes for each key, copies that have to live until it is done)."""
-    import torch
-
-    out, kept = [], []
+    out: List[Any] = []
+    kept: List[Any] = []
     for value, place, size in zip(
         _same_length(keys, values), _same_length(keys, places), _same_length(keys, sizes)
     ):
-        source = place if value is None else value
-        if isinstance(source, torch.Tensor):
-            tensor = source.detach().to("cpu").contiguous()
-            kept.append(tensor)
-            out.append((tensor.data_ptr(), tensor.numel() * tensor.element_size()))
-        elif isinstance(source, int):
-            out.append((source, int(size)))
-        else:
-            out.append(source)
+        out.append(_source(place if value is None else value, size, kept))
     return out, kept

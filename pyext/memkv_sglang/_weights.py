@@ -32,25 +32,35 @@ def _hub_folders(download_dir: Optional[str]) -> Iterator[str]:
         pass
 
 
-def _commit(path: str, revision: Optional[str], download_dir: Optional[str]) -> Optional[str]:
-    """The hub's commit of a snapshot's folder, or of a model's name as it was fetched here."""
+def _commit(
+    path: str, revision: Optional[str], download_dir: Optional[str]
+) -> Tuple[Optional[str], str]:
+    """(the hub's commit, folder) of a snapshot's folder, or of a model's name as it was fetched here.
+
+    With the folder inside of the snapshot, where it is not the whole: there other variants lie.
+    """
     if os.path.isdir(path):
-        found = re.search(r"/snapshots/([0-9a-f]{40})(?:/|$)", os.path.realpath(path))
-        return found.group(1) if found else None
+        found = re.search(r"/snapshots/([0-9a-f]{40}(?:/.+)?)$", os.path.realpath(path))
+        return (found.group(1) if found else None), path
     if not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", path):
+        return None, ""
+    named = revision if revision and COMMIT.fullmatch(revision) else None
+    for hub in _hub_folders(download_dir):
+        model = os.path.join(hub, "models--" + path.replace("/", "--"))
+        commit = named or _ref(os.path.join(model, "refs", revision or "main"))
+        folder = os.path.join(model, "snapshots", commit or "")
+        if commit and (not named or os.path.isdir(folder)):
+            return commit, folder
+    return named, ""
+
+
+def _ref(name: str) -> Optional[str]:
+    try:
+        with open(name) as f:
+            commit = f.read(100).strip()
+    except OSError:
         return None
-    if revision and COMMIT.fullmatch(revision):
-        return revision
-    for folder in _hub_folders(download_dir):
-        name = "models--" + path.replace("/", "--")
-        try:
-            with open(os.path.join(folder, name, "refs", revision or "main")) as f:
-                commit = f.read(100).strip()
-        except OSError:
-            continue
-        if COMMIT.fullmatch(commit):
-            return commit
-    return None
+    return commit if COMMIT.fullmatch(commit) else None
 
 
 def _files(path: str) -> List[str]:
@@ -116,9 +126,9 @@ def identity(
     """A text that differs when the weights differ; None where it cannot be told."""
     if not path:
         return None
-    commit = _commit(path, revision, download_dir)
+    commit, folder = _commit(path, revision, download_dir)
     if commit:
-        return "commit:" + commit
+        return "commit:" + commit + _edited(folder)
     digest = hashlib.sha256()
     try:
         files = _files(path)
@@ -128,12 +138,22 @@ def identity(
             if name.endswith(WEIGHTS):
                 _sample(name, digest)
             else:
-                digest.update(os.path.basename(name).encode())
-                with open(name, "rb") as f:
-                    digest.update(f.read())
+                _whole(name, digest)
     except OSError:
         return None
     return "files:" + digest.hexdigest()[:32]
+
+
+def _whole(name: str, digest: Any) -> None:
+    digest.update(os.path.basename(name).encode())
+    with open(name, "rb") as f:
+        digest.update(f.read())
+
+
+def _edited(folder: str) -> str:
+    """The configuration of a snapshot, which people edit in place, under the same commit."""
+    told = content(os.path.join(folder, CONFIGS[0]))
+    return ":" + told[:16] if told else ""
 
 
 def content(path: Optional[str]) -> Optional[str]:

@@ -5,8 +5,10 @@ storage threads for good in many versions, so they are counted, logged (at most 
 seconds) and answered as a miss or False of the right shape and length.
 """
 
+import contextlib
 import functools
 import logging
+import os
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -28,6 +30,7 @@ KV = "kv"
 # Pages that were refused are tried again after these pauses, while others write or evict.
 RETRY_PAUSES_S = (0.0, 0.005, 0.05)
 RETRY_WITHIN_S = 0.2
+LENGTHS_WITHIN_S = 1.0
 
 
 def _name(pool_name: Any) -> str:
@@ -37,7 +40,7 @@ def _name(pool_name: Any) -> str:
 def _length(keys: Any) -> int:
     try:
         return len(keys)
-    except TypeError:
+    except Exception:  # noqa: BLE001 - code of the caller's, and no list
         return 0
 
 
@@ -53,7 +56,7 @@ def _false_for_each(transfers: Any = None, *_: Any, **__: Any) -> Dict[Any, List
     """For each transfer as many False as it has keys, whatever else is wrong with it."""
     out: Dict[Any, List[bool]] = {}
     for t in transfers if isinstance(transfers, (list, tuple)) else ():
-        if hasattr(t, "name"):
+        with contextlib.suppress(Exception):  # no transfer
             out[t.name] = _all_false(getattr(t, "keys", None))
     return out
 
@@ -72,11 +75,14 @@ def _answers(otherwise: Callable[..., Any]) -> Callable[[Any], Any]:
     """Decorator: what goes wrong in the method is told and answered by ``otherwise``.
 
     Only the wish to end the process passes. Extensions raise others that are no Exception either.
+    In the child of a fork nothing is done: a thread that is not there may hold the locks for ever.
     """
 
     def decorate(method: Any) -> Any:
         @functools.wraps(method)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._pid != os.getpid():
+                return otherwise(*args, **kwargs)
             try:
                 return method(self, *args, **kwargs)
             except (KeyboardInterrupt, SystemExit):
@@ -101,6 +107,7 @@ class MemKVHiCacheStorage(HiCacheStorage):
         config_file = options.pop("config", None)
         servers = options.pop("servers", None)
         self._client = Client(servers, config=config_file, options=options)
+        self._pid = os.getpid()
         try:
             self._fingerprint = _fingerprint.Fingerprint(
                 storage_config, own, self._client.namespace
@@ -110,6 +117,7 @@ class MemKVHiCacheStorage(HiCacheStorage):
             raise
         self._servers = _startup.servers_text(servers, config_file)
         self._pages: Optional[_pages.Pages] = None
+        self._regions: Dict[Tuple[int, int], int] = {}  # (address, bytes) -> the client's handle
         self._said: Dict[str, float] = {}
         self._faults = 0
         metrics = bool(getattr(storage_config, "enable_storage_metrics", False))
@@ -120,7 +128,8 @@ class MemKVHiCacheStorage(HiCacheStorage):
     def _fault(self, what: str, e: BaseException) -> None:
         self._faults += 1
         kind = type(e).__name__
-        self._once_in_a_while(what, "%s failed and counts as a miss: %s: %s", what, kind, e)
+        with contextlib.suppress(Exception):  # of a filter or handler of the engine's
+            self._once_in_a_while(what, "%s failed and counts as a miss: %s: %s", what, kind, e)
 
     def _once_in_a_while(self, topic: str, text: str, *args: Any) -> None:
         now = time.monotonic()
@@ -133,6 +142,8 @@ class MemKVHiCacheStorage(HiCacheStorage):
     @_answers(_constant(None))
     def register_mem_pool_host(self, mem_pool_host: Any) -> None:
         """Take the host pool: fingerprint, registered memory, zero copy where it works."""
+        self._pages = None
+        self._fingerprint.pool(None)  # until it is known, nothing is stored or read
         self.mem_pool_host = mem_pool_host
         pages = _pages.Pages(mem_pool_host)
         probe = pages.probe()
@@ -156,8 +167,12 @@ class MemKVHiCacheStorage(HiCacheStorage):
 
     @_answers(_constant(None))
     def _register_memory(self, pool: Any) -> None:
-        for start, length in _pages.memory_of(pool):
-            self._client.register(start, length)
+        """The same memory again is no registration more; other memory takes the place of it."""
+        memory = set(_pages.memory_of(pool))
+        for piece in set(self._regions) - memory:
+            self._client.unregister(self._regions.pop(piece))
+        for piece in memory - set(self._regions):
+            self._regions[piece] = self._client.register(*piece)
 
     @_answers(_constant(None))
     def register_mem_host_pool_v2(self, host_pool: Any, host_pool_name: Any) -> None:
@@ -312,17 +327,30 @@ class MemKVHiCacheStorage(HiCacheStorage):
             return _all_none(keys)
         targets = _pages.targets_of(keys, target_locations, target_sizes)
         out = _all_none(keys)
-        for i, target in enumerate(targets):
-            if target is _pages.NEW:
-                data = self._client.get_value(keys[i], namespace=namespace)
-                out[i] = None if data is None else _pages.new_tensor(data)
-        asked = [i for i, t in enumerate(targets) if isinstance(t, _pages.Target)]
+        self._make_targets(keys, targets, namespace)
+        asked = [i for i, t in enumerate(targets) if t is not None]
         if asked:
             values = [targets[i].value for i in asked]
             done = self._client.get([keys[i] for i in asked], values, namespace=namespace)
             for i, ok in zip(asked, done):
                 out[i] = targets[i].filled() if ok else None
         return out
+
+    def _make_targets(self, keys: List[str], targets: List[Any], namespace: bytes) -> None:
+        """Where a new tensor is wanted: one of the value's length, or None where there is none.
+
+        One question for all of them. When the answer was late there is no time for the values.
+        """
+        new = [i for i, t in enumerate(targets) if t is _pages.NEW]
+        if not new:
+            return
+        start = time.perf_counter()
+        lengths = self._client.lengths([keys[i] for i in new], namespace=namespace)
+        if time.perf_counter() - start > LENGTHS_WITHIN_S:
+            targets[:] = [None] * len(targets)
+            return
+        for i, length in zip(new, lengths):
+            targets[i] = None if length is None else _pages.new_target(length)
 
     @_answers(_constant(False))
     def set(

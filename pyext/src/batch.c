@@ -6,18 +6,23 @@
 #include "pyext/src/request.h"
 
 #include <string.h>
+#include <time.h>
+
+#define CALL_MAX_NS ((uint64_t)8000000000u) /* no call takes longer */
 
 struct how {
     enum mkv_op op;
     uint32_t flags;
     PyObject *timeout;    /* NULL, None or seconds */
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+    bool lengths;         /* whether lengths are asked for */
     PyObject *namespace_; /* NULL, None, str or bytes; of the call's arguments */
 };
 
 struct outcome {
     uint8_t *status; /* enum mkv_status per key */
     uint32_t prefix;
-    uint64_t length; /* of the first key's stored value */
+    uint64_t *lengths; /* of each stored value, 0 where it is not known; NULL: not asked for */
 };
 
 static int how_timeout(const struct how *how, struct mkv_batch_options *out)
@@ -76,23 +81,33 @@ static int send_and_wait(struct mkv_batch *batch, enum mkv_op op,
     mkv_batch_wait(batch); /* what it says is said again for each key */
     for (Py_ssize_t i = 0; i < q->n; i++) {
         out->status[i] = (uint8_t)mkv_batch_status(batch, (uint32_t)i);
+        if (out->lengths != NULL) {
+            out->lengths[i] = mkv_batch_length(batch, (uint32_t)i);
+        }
     }
     out->prefix = mkv_batch_prefix(batch);
-    out->length = mkv_batch_length(batch, 0);
     return 0;
 }
 
-/* -1: exception set, and nothing was sent. outcome->status is to be freed in any case. */
+static void outcome_free(struct outcome *out)
+{
+    PyMem_Free(out->status);
+    PyMem_Free(out->lengths);
+}
+
+/* -1: exception set, and nothing was sent. outcome_free in any case. */
 static int run(struct client *self, const struct how *how, const struct request *q,
                struct outcome *out)
 {
-    struct mkv_batch_options options = {.size = sizeof(options), .flags = how->flags};
+    struct mkv_batch_options options = {
+        .size = sizeof(options), .flags = how->flags, .deadline_ns = how->deadline_ns};
     memset(out, 0, sizeof(*out));
     if (how_timeout(how, &options) < 0 || how_namespace(how, &options) < 0) {
         return -1;
     }
     out->status = PyMem_Calloc((size_t)q->n + 1, 1);
-    if (out->status == NULL) {
+    out->lengths = how->lengths ? PyMem_Calloc((size_t)q->n + 1, sizeof(*out->lengths)) : NULL;
+    if (out->status == NULL || (how->lengths && out->lengths == NULL)) {
         PyErr_NoMemory();
         return -1;
     }
@@ -129,7 +144,34 @@ static PyObject *answers(const struct outcome *out, Py_ssize_t n, bool three_val
     return list;
 }
 
-enum shape { EACH, THREE_VALUED, PREFIX };
+static PyObject *lengths_of(const struct outcome *out, Py_ssize_t n)
+{
+    PyObject *list = PyList_New(n);
+    for (Py_ssize_t i = 0; list != NULL && i < n; i++) {
+        bool there = out->lengths[i] > 0 || out->status[i] == MKV_HIT; /* a hit: of no bytes */
+        PyObject *item = there ? PyLong_FromUnsignedLongLong(out->lengths[i]) : Py_NewRef(Py_None);
+        if (item == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SetItem(list, i, item);
+        }
+    }
+    return list;
+}
+
+enum shape { EACH, THREE_VALUED, PREFIX, LENGTHS };
+
+static PyObject *shaped(const struct outcome *out, Py_ssize_t n, enum shape shape)
+{
+    switch (shape) {
+    case PREFIX:
+        return PyLong_FromUnsignedLong(out->prefix);
+    case LENGTHS:
+        return lengths_of(out, n);
+    default:
+        return answers(out, n, shape == THREE_VALUED);
+    }
+}
 
 /* Ends a call: `filled` is what filling the request gave. */
 static PyObject *finish(struct client *self, const struct how *how, struct request *q, int filled,
@@ -138,10 +180,9 @@ static PyObject *finish(struct client *self, const struct how *how, struct reque
     struct outcome out = {0};
     PyObject *result = NULL;
     if (filled == 0 && run(self, how, q, &out) == 0) {
-        result = shape == PREFIX ? PyLong_FromUnsignedLong(out.prefix)
-                                 : answers(&out, q->n, shape == THREE_VALUED);
+        result = shaped(&out, q->n, shape);
     }
-    PyMem_Free(out.status);
+    outcome_free(&out);
     request_free(q);
     return result;
 }
@@ -176,11 +217,10 @@ PyObject *client_set(struct client *self, PyObject *args, PyObject *kwargs)
     return finish(self, &how, &q, request_fill(&q, keys, values, false), EACH);
 }
 
-static PyObject *exists_as(struct client *self, PyObject *args, PyObject *kwargs,
-                           const char *format, enum shape shape)
+static PyObject *keys_as(struct client *self, PyObject *args, PyObject *kwargs, const char *format,
+                         struct how how, enum shape shape)
 {
     static char *names[] = {"keys", "timeout", "namespace", NULL};
-    struct how how = {.op = MKV_OP_EXISTS, .flags = shape == PREFIX ? MKV_PREFIX : 0};
     struct request q = {0};
     PyObject *keys;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &keys, &how.timeout,
@@ -192,12 +232,21 @@ static PyObject *exists_as(struct client *self, PyObject *args, PyObject *kwargs
 
 PyObject *client_exists(struct client *self, PyObject *args, PyObject *kwargs)
 {
-    return exists_as(self, args, kwargs, "O|$OO:exists", THREE_VALUED);
+    struct how how = {.op = MKV_OP_EXISTS};
+    return keys_as(self, args, kwargs, "O|$OO:exists", how, THREE_VALUED);
 }
 
 PyObject *client_exists_prefix(struct client *self, PyObject *args, PyObject *kwargs)
 {
-    return exists_as(self, args, kwargs, "O|$OO:exists_prefix", PREFIX);
+    struct how how = {.op = MKV_OP_EXISTS, .flags = MKV_PREFIX};
+    return keys_as(self, args, kwargs, "O|$OO:exists_prefix", how, PREFIX);
+}
+
+/* A get with room for no byte: the answer names the length of what is there. */
+PyObject *client_lengths(struct client *self, PyObject *args, PyObject *kwargs)
+{
+    struct how how = {.op = MKV_OP_GET, .lengths = true};
+    return keys_as(self, args, kwargs, "O|$OO:lengths", how, LENGTHS);
 }
 
 /* Pages: addresses and sizes in flat arrays, `parts` of each per key. -------------------------- */
@@ -240,22 +289,40 @@ static int try_get(struct client *self, const struct how *how, PyObject *key, Py
     struct mkv_segment segment = {PyBytes_AsString(into), (size_t)PyBytes_Size(into)};
     if (request_fill_one(&q, key, segment) == 0 && run(self, how, &q, &out) == 0) {
         r = out.status[0] == MKV_HIT;
-        *length_out = out.length;
+        *length_out = out.lengths != NULL ? out.lengths[0] : 0;
     }
-    PyMem_Free(out.status);
+    outcome_free(&out);
     request_free(&q);
     return r;
+}
+
+/* All looks together end by the deadline of one call. */
+static int take_deadline(struct how *how)
+{
+    struct mkv_batch_options options = {0};
+    struct timespec now;
+    if (how_timeout(how, &options) < 0) {
+        return -1;
+    }
+    bool told = options.timeout_ns > 0 && options.timeout_ns < CALL_MAX_NS;
+    uint64_t left = told ? options.timeout_ns : CALL_MAX_NS;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    how->deadline_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + left;
+    return 0;
 }
 
 PyObject *client_get_value(struct client *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"key", "max_length", "timeout", "namespace", NULL};
-    struct how how = {.op = MKV_OP_GET};
+    struct how how = {.op = MKV_OP_GET, .lengths = true};
     PyObject *key;
     uint64_t max_length = MKV_VALUE_MAX;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O&OO:get_value", names, &key,
                                      uint64_converter, &max_length, &how.timeout,
                                      &how.namespace_)) {
+        return NULL;
+    }
+    if (take_deadline(&how) < 0) {
         return NULL;
     }
     PyObject *value = PyBytes_FromStringAndSize(NULL, 0);

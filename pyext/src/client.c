@@ -437,6 +437,9 @@ static PyMethodDef client_methods[] = {
     {"exists_prefix", METHOD(client_exists_prefix), KEYWORDS,
      "exists_prefix($self, /, keys, *, timeout=None, namespace=None)\n--\n\n"
      "The length of the leading run of keys that are there."},
+    {"lengths", METHOD(client_lengths), KEYWORDS,
+     "lengths($self, /, keys, *, timeout=None, namespace=None)\n--\n\n"
+     "Each value's length; None: it is not there, or there was no answer."},
     {"get_pages", METHOD(client_get_pages), KEYWORDS,
      "get_pages($self, /, keys, addresses, sizes, parts, *, timeout=None, namespace=None)\n--\n\n"
      "Like get, with `parts` addresses and sizes for each key in two flat sequences.\n\n"

@@ -50,6 +50,7 @@ PyObject *client_get(struct client *self, PyObject *args, PyObject *kwargs);
 PyObject *client_set(struct client *self, PyObject *args, PyObject *kwargs);
 PyObject *client_exists(struct client *self, PyObject *args, PyObject *kwargs);
 PyObject *client_exists_prefix(struct client *self, PyObject *args, PyObject *kwargs);
+PyObject *client_lengths(struct client *self, PyObject *args, PyObject *kwargs);
 PyObject *client_get_pages(struct client *self, PyObject *args, PyObject *kwargs);
 PyObject *client_set_pages(struct client *self, PyObject *args, PyObject *kwargs);
 PyObject *client_get_value(struct client *self, PyObject *args, PyObject *kwargs);

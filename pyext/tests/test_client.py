@@ -44,6 +44,13 @@ def test_misses_and_wrong_lengths(client):
     assert client.get_value("len", max_length=4) is None
 
 
+def test_lengths(client):
+    client.set(["l1", "l2", "l0"], [b"1", b"22", b""])
+    assert client.lengths(["l2", "none", "l0", "l1"]) == [2, None, 0, 1]
+    assert client.lengths([]) == []
+    assert client.lengths(["l1"], namespace="another") == [None]
+
+
 def test_empty_values_and_batches(client):
     assert client.set(["empty"], [b""]) == [True]
     assert client.get_value("empty") == b""
@@ -134,6 +141,7 @@ def test_dead_servers_are_answers():
         assert c.exists(["k"]) == [None]
         assert c.get(["k"], [bytearray(1)]) == [False]
         assert c.set(["k"], [b"1"]) == [False]
+        assert c.lengths(["k"]) == [None] and c.get_value("k") is None
 
 
 def test_the_gil_is_released(server):

@@ -75,4 +75,4 @@ def test_the_example_of_the_readme(address):
             lines.append("%sassert %s == %s" % (indent, name, holds))
         checked += 1
     exec("\n".join(lines), {})  # noqa: S102
-    assert checked == 4
+    assert checked == 5

@@ -84,6 +84,7 @@ class Pool:
         import torch
 
         self.page_bytes = self.page_size * self.size_per_token
+        self.size = pages * self.page_size
         self.kv_buffer = torch.full((2, pages, self.page_bytes // 2), canary, dtype=torch.uint8)
 
     def get_page_buffer_meta(self, indices):

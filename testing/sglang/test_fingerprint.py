@@ -213,6 +213,46 @@ def test_the_hubs_commit(weights, tmp_path):
     assert weights.identity(str(snapshot)) == "commit:" + commit
 
 
+def test_variants_and_edited_configurations_of_one_commit(weights, tmp_path):
+    """Folders of a snapshot hold other weights; people edit config.json where it lies."""
+    commit = "a" * 40
+    refs = tmp_path / "models--org--model" / "refs"
+    snapshot = tmp_path / "models--org--model" / "snapshots" / commit
+    for folder in (refs, snapshot / "fp8", snapshot / "bf16"):
+        folder.mkdir(parents=True)
+    (refs / "main").write_text(commit)
+    seen = {weights.identity(str(p)) for p in (snapshot, snapshot / "fp8", snapshot / "bf16")}
+    assert len(seen) == 3 and all(commit in s for s in seen)
+    (snapshot / "config.json").write_text('{"rope_theta": 1}')
+    whole = weights.identity(str(snapshot))
+    assert whole not in seen
+    for revision in (None, commit):  # by name, and as another host has it
+        assert weights.identity("org/model", revision, str(tmp_path)) == whole
+    (snapshot / "config.json").write_text('{"rope_theta": 2}')
+    assert weights.identity(str(snapshot)) != whole
+    assert weights.identity("org/model", None, str(tmp_path)) != whole
+
+
+def test_a_kind_of_fp8_that_nobody_names_is_shared_with_nobody(rs, fp, engine, caplog, monkeypatch):
+    from memkv_sglang import _pages
+
+    real = [rs.host_pool(rs.mha_pool(size=64, dtype="float8_" + k)) for k in ("e4m3fn", "e5m2")]
+    pool, same = [_pages.describe(p) for p in real]
+    assert pool == same  # this is why
+    told = {"model_revision": "1"}
+    del engine["kv_cache_dtype"]
+    ours = namespace(fp, pool, told)
+    assert ours == namespace(fp, pool, told)
+    assert "kv_cache_dtype in the extra config names it" in caplog.text
+    monkeypatch.setattr(fp, "_nobody_else", "another process")
+    assert namespace(fp, pool, told) != ours
+    named = [namespace(fp, pool, {**told, "kv_cache_dtype": k}) for k in ("fp8_e4m3", "fp8_e5m2")]
+    monkeypatch.setattr(fp, "_nobody_else", "a third process")
+    assert named[0] == namespace(fp, pool, {**told, "kv_cache_dtype": "fp8_e4m3"}) != named[1]
+    other = {"real_dtype": "torch.float8_e5m2"}  # older pools say it
+    assert namespace(fp, other, told) == namespace(fp, other, told)
+
+
 def test_weights_that_cannot_be_told_are_shared_with_nobody(fp, engine, caplog, monkeypatch):
     engine["model_path"] = "s3://bucket/model"
     ours = namespace(fp)
@@ -267,6 +307,17 @@ def test_after_an_update_only_new_threads_store(fp, engine, caplog):
     assert in_a_thread(f.writing) == after
     engine["weight_version"] = "default"
     assert in_a_thread(f.writing) == before  # back again
+
+
+def test_weights_that_come_back_without_a_flush_bring_no_right_to_store(fp, engine):
+    """What the host cache holds was computed in between, by the other weights."""
+    f = fingerprint(fp)
+    before = f.writing()
+    engine["weight_version"] = "2"
+    assert f.writing() is None
+    engine["weight_version"] = "default"
+    assert f.reading() == before and f.writing() is None
+    assert in_a_thread(f.writing) == before
 
 
 def test_files_written_over_in_place_are_in_doubt(fp, engine, model, caplog):
