@@ -128,10 +128,11 @@ static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
 
 static int check_config(struct mkv_client *c, struct mkv_error *error)
 {
-    char why[500] = "";
+    char why[sizeof(c->not_rdma)] = "";
     int r = c->transport != NULL ? 0
                                  : mkv__transport_pick(c->config, &c->transport,
                                                        &c->endpoint_options, why, sizeof(why));
+    memcpy(c->not_rdma, why, sizeof(why));
     return r < 0 ? fail(error, r, why) : 0;
 }
 
@@ -407,6 +408,11 @@ int mkv_client_set_servers(struct mkv_client *c, const char *servers, struct mkv
         mkv__table_put(old);
     }
     return 0;
+}
+
+const char *mkv_client_transport(const struct mkv_client *c)
+{
+    return c->transport->name;
 }
 
 const char *mkv_client_namespace(const struct mkv_client *c, size_t *len_out)

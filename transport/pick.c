@@ -26,5 +26,6 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
     }
     options->must = wanted == MKV__TRANSPORT_RDMA;
     *out = rdma ? &mkv__rdma : &mkv__tcp;
+    snprintf(why, why_len, "%s", rdma ? "" : missing);
     return 0;
 }

@@ -172,6 +172,8 @@ struct mkv__transport {
     void (*region_remove)(struct mkv__endpoint *endpoint, void *addr, size_t len);
 
     const char *(*peer_name)(const struct mkv__conn *conn); /* "10.0.0.10:9900" */
+    /* What the session goes over: "tcp", "rdma: mlx5_0 port 1 gid 3", "tcp, not rdma: why". */
+    void (*describe)(const struct mkv__conn *conn, char *out, size_t cap);
 
     /* The NUMA node of the NIC that has, or reaches, this address: a worker that speaks there should
      * run near it. -1: not known. Does not block. Thread: any thread. */

@@ -100,6 +100,25 @@ rdma_is_not_tcp() {
     [[ $? == 3 ]]
 }
 
+too_little_may_be_locked() (
+    ulimit -l 1000
+    # Root may lock what it likes.
+    setpriv --clear-groups --reuid 65534 --regid 65534 --inh-caps=-all --bounding-set=-all \
+        bash -c "ulimit -l 1000; MEMKV_SERVERS= '$memkv' serve --listen 10.0.0.2:9901 --memory 64M --verbose" \
+        >"$work/serve2" 2>"$work/serve2.log" &
+    until grep -q listening "$work/serve2"; do
+        kill -0 $! || { cat "$work/serve2.log"; return 1; }
+        sleep 0.1
+    done
+    [[ $(printf yes | "$memkv" put locked - -s 10.0.0.2:9901 -v 2>"$work/put" && "$memkv" get locked - -s 10.0.0.2:9901) == *yes ]]
+    ok=$?
+    cat "$work/serve2.log" "$work/put"
+    grep -q "over tcp from now on, not rdma: .*ulimit -l" "$work/serve2.log" || ok=1
+    grep -q "over tcp, not rdma: the peer says: 64 MiB of memory cannot be registered" "$work/put" || ok=1
+    kill $! && wait $! || ok=1
+    return $ok
+)
+
 no_such_device() {
     "$memkv" get there - --transport rdma --rdma-devices mlx5_7
     [[ $? == 2 ]] && grep -q "no RDMA device of those that rdma_devices names" "$work/out"
@@ -113,6 +132,7 @@ check "another key is refused" another_key_is_refused
 check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
 check "killed clients leave nothing" killed_clients_leave_nothing
 check "the server ends" ended
+check "too little memory may be locked" too_little_may_be_locked
 check "server without rdma" serve --transport tcp
 check "auto stays on tcp" auto_stays_on_tcp
 check "rdma is not tcp" rdma_is_not_tcp

@@ -145,12 +145,13 @@ static void tcp_opened(struct mkv__conn *tcp, void *arg, const struct mkv__hello
         return;
     }
     mkv__rdma_enter(ep);
-    if (ep->n_devices > 0 && (peer->features & MKV_FEATURE_RDMA)) {
+    if (ep->n_devices > 0 && !ep->off && (peer->features & MKV_FEATURE_RDMA)) {
         mkv__rdma_shake_begin(conn);
     } else {
         snprintf(conn->why, sizeof(conn->why), "%s",
-                 ep->n_devices > 0 ? "the server has no RDMA device, or RDMA switched off"
-                                   : ep->why);
+                 ep->n_devices > 0 && !ep->off
+                     ? "the server has no RDMA device, or RDMA switched off"
+                     : ep->why);
         if (ep->options.must) {
             mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
         } else {

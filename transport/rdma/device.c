@@ -192,7 +192,7 @@ int mkv__rdma_choose(struct mkv__conn *conn)
     struct sockaddr_storage ours;
     int best = 0;
 
-    if (ep->n_devices == 0) {
+    if (ep->n_devices == 0 || ep->off) {
         snprintf(conn->why, sizeof(conn->why), "%s", ep->why);
         return -ENODEV;
     }

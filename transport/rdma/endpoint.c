@@ -1,4 +1,3 @@
-#include "core/auth/auth.h"
 #include "transport/rdma/rdma.h"
 
 #include <errno.h>
@@ -100,14 +99,7 @@ static void use_keys(struct mkv__endpoint *ep, const struct mkv__auth_key *keys,
 {
     ep->options.keys = keys;
     ep->options.n_keys = n_keys;
-    mkv__tcp.use_keys(ep->tcp, keys, n_keys);
-    for (struct mkv__conn *conn = ep->conns; conn; conn = conn->next) {
-        for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
-            if (conn->qps[i] && conn->qps[i]->handshake) {
-                mkv__handshake_use(conn->qps[i]->handshake, keys, n_keys);
-            }
-        }
-    }
+    mkv__tcp.use_keys(ep->tcp, keys, n_keys); /* queue pairs take the key of their session */
 }
 
 /* Listeners -------------------------------------------------------------------------------------- */
@@ -138,6 +130,7 @@ static int accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *tcp
     }
     conn->tcp = tcp;
     conn->peer = peer;
+    conn->key = key;
     snprintf(conn->name, sizeof(conn->name), "%s", mkv__tcp.peer_name(tcp));
     error = listener->handlers.accepted(listener->handlers.arg, worker, conn, peer, key, &handlers,
                                         &conn_arg);
@@ -207,6 +200,16 @@ static void listener_close(struct mkv__listener **listener)
     }
 }
 
+static void describe(const struct mkv__conn *conn, char *out, size_t cap)
+{
+    if (conn->path == MKV_RDMA_ON_RAILS) {
+        snprintf(out, cap, "rdma: %s port %u gid %u, %u queue pairs", conn->device->name,
+                 conn->device->port, conn->gid_index, MKV_RDMA_QPS);
+    } else {
+        snprintf(out, cap, "tcp, not rdma: %s", conn->why);
+    }
+}
+
 /* That of the network interface, which for RoCE is the device's. */
 static int numa_node(const char *address)
 {
@@ -246,5 +249,6 @@ const struct mkv__transport mkv__rdma = {
     .region_add = mkv__rdma_region_add,
     .region_remove = mkv__rdma_region_remove,
     .peer_name = peer_name,
+    .describe = describe,
     .numa_node = numa_node,
 };

@@ -94,8 +94,11 @@ static int handshake_of(struct mkv__rdma_qp *qp)
         .extra_len = MKV_RDMA_ATTRIBUTES,
     };
 
-    return mkv__handshake_create(qp->conn->server, &ours, options->keys, options->n_keys,
-                                 &qp->handshake);
+    if (qp->conn->server) { /* with the key of the session, whatever has become of the list */
+        return mkv__handshake_create(true, &ours, qp->conn->key, qp->conn->key ? 1 : 0,
+                                     &qp->handshake);
+    }
+    return mkv__handshake_create(false, &ours, options->keys, options->n_keys, &qp->handshake);
 }
 
 /* RAIL: index u8, type u8, body of the handshake. */

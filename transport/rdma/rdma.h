@@ -158,7 +158,8 @@ struct mkv__conn {
     bool server, opened, closing, want_writable, polled;
     char name[300];
     enum mkv__rdma_path path;
-    const struct mkv__hello *peer; /* of the tcp session */
+    const struct mkv__hello *peer;   /* of the tcp session */
+    const struct mkv__auth_key *key; /* server: that the tcp session has proved; NULL: none */
     struct mkv__rdma_device *device;
     uint8_t device_index, gid_index, gid_type;
     uint8_t gid[16];
@@ -193,6 +194,7 @@ struct mkv__endpoint {
     const struct mkv__verbs *verbs; /* NULL: no RDMA here, see why */
     struct mkv__rdma_device devices[MKV_RDMA_DEVICES];
     unsigned n_devices;
+    bool off; /* memory could not be registered: sessions stay on tcp */
     struct mkv__rdma_region *regions;
     struct mkv__conn *conns, *dead_conns;
     struct mkv__poller poller;

@@ -1,7 +1,9 @@
 #include "transport/rdma/rdma.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ACCESS_ALL (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
 
@@ -42,6 +44,28 @@ static int region_register(struct mkv__endpoint *ep, struct mkv__rdma_region *re
     return region->mrs[device] ? 0 : mkv__verbs_errno();
 }
 
+/* A store on tcp is better than none: sessions that are on queue pairs end, and come back on tcp. */
+static int switch_off(struct mkv__endpoint *ep, size_t len, int error)
+{
+    struct mkv__conn *conn, *next;
+
+    snprintf(ep->why, sizeof(ep->why), "%zu MiB of memory cannot be registered: %s%s", len >> 20,
+             strerror(-error),
+             error == -ENOMEM ? " (raise the limit of locked memory, ulimit -l)" : "");
+    MKV_WARNING(ep->options.log, "over tcp from now on, not rdma: %s", ep->why);
+    ep->off = true;
+    mkv__rdma_enter(ep);
+    for (conn = ep->conns; conn; conn = next) {
+        next = conn->next;
+        if (conn->path == MKV_RDMA_ON_RAILS) {
+            mkv__rdma_conn_fail(conn, -ECONNRESET, ep->why);
+            next = ep->conns; /* whatever that has closed */
+        }
+    }
+    mkv__rdma_leave(ep);
+    return 0;
+}
+
 /* Registered at once on all devices: a slow thing that nobody should wait for in a transfer. */
 int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len)
 {
@@ -60,8 +84,9 @@ int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len)
     }
     if (error) {
         region_free(ep, region);
+        return ep->options.must ? error : switch_off(ep, len, error);
     }
-    return error;
+    return 0;
 }
 
 void mkv__rdma_region_remove(struct mkv__endpoint *ep, void *addr, size_t len)
