@@ -162,7 +162,7 @@ static void print_json(const struct bench_case *c, const struct bench_row *r)
     json_object_set_new(o, "cpu_cores", json_real(r->cpu_cores));
     json_object_set_new(o, "ceiling_bytes_per_s", json_real(r->ceiling_bytes_per_s));
     json_object_set_new(o, "ratio", json_real(r->ratio));
-    json_object_set_new(o, "transport", json_string("tcp"));
+    json_object_set_new(o, "transport", json_string(c->transport));
     json_object_set_new(o, "seed", json_integer((json_int_t)c->seed));
     cli_print(o);
 }
@@ -222,6 +222,7 @@ static int run_all(struct mkv_client *client, struct plan *plan, pid_t server,
         fflush(stdout);
     }
     for (int i = 0; i < plan->n; i++) {
+        plan->cases[i].transport = mkv_client_transport(client);
         plan->cases[i].lanes = (unsigned)mkv__config_count(config, MKV_OPT_LANES);
         code = cli_worse(code, run_case(client, &plan->cases[i], server, progress));
     }

@@ -14,6 +14,7 @@ struct bench_case {
     uint32_t batch;       /* keys */
     unsigned threads;
     unsigned lanes; /* connections for values */
+    const char *transport;
     double seconds; /* of ours, and again of the ceiling */
     uint64_t seed;
     uint64_t nonce; /* makes the keys of this run's sets new to the servers */

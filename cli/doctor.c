@@ -121,6 +121,7 @@ static json_t *json_of(const struct finding *f)
         json_object_set_new(o, "protocol", json_integer((json_int_t)f->probe.version));
         json_object_set_new(o, "connect_us", json_real(f->probe.connect_us));
         json_object_set_new(o, "latency_us", json_real(f->probe.latency_us));
+        json_object_set_new(o, "over", cli_json_text(f->probe.path));
     } else {
         char advice[400];
         advise(f, advice);
@@ -138,6 +139,9 @@ static void print_finding(const struct finding *f, int width)
                f->probe.version,
                mkv__people_duration(connect, (uint64_t)(f->probe.connect_us * 1e3)),
                mkv__people_duration(latency, (uint64_t)(f->probe.latency_us * 1e3)));
+        if (strcmp(f->probe.path, "tcp") != 0) {
+            printf("    over %s\n", f->probe.path);
+        }
         return;
     }
     advise(f, advice);
@@ -195,6 +199,10 @@ static int ask_servers(struct mkv__config *config, json_t *list)
     mkv__config_keys(config, &n_keys);
     struct mkv_client *client = cli_open_with(config, true, &code);
     if (client != NULL) {
+        const char *not_rdma = mkv__client_not_rdma(client);
+        if (not_rdma[0] != '\0' && !flags.json) {
+            printf("\nover tcp, not rdma: %s\n", not_rdma);
+        }
         code = show_servers(client, n_keys > 0, list);
         if (!flags.json) {
             printf("\n%s\n", verdict(code, mkv__client_n_servers(client)));

@@ -106,16 +106,6 @@ static void log_line(void *arg, int level, const char *line, size_t len)
     cli_log(arg, (enum mkv_log_level)level, line, len);
 }
 
-static int check_transport(const struct mkv__config *config)
-{
-    int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
-    if (transport == MKV__TRANSPORT_AUTO || transport == MKV__TRANSPORT_TCP) {
-        return EXIT_DONE;
-    }
-    return cli_fail(EXIT_USAGE, "transport (%s): this build has tcp only (expected auto or tcp)",
-                    mkv__config_origin(config, MKV_OPT_TRANSPORT));
-}
-
 static int serve(struct running *run)
 {
     char why[500] = "";
@@ -159,8 +149,7 @@ int cmd_serve(int argc, const char **argv)
     } else {
         struct running run = {.config = cli_config(MKV__SERVER, &code)};
         if (run.config != NULL) {
-            code = check_transport(run.config);
-            code = code == EXIT_DONE ? serve(&run) : code;
+            code = serve(&run);
             mkv__config_destroy(&run.config);
         }
     }

@@ -19,6 +19,7 @@ PROBES = {
     "jansson": "jansson.h",
     "libc": "stdio.h",
     "libcrypto": "openssl/evp.h",
+    "libibverbs": "infiniband/verbs.h",
     "libisal": "isa-l.h",
     "liburcu": "urcu/urcu-bp.h",
     "libyaml": "yaml.h",

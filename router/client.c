@@ -5,6 +5,7 @@
 #include "core/os/clock.h"
 #include "core/os/event.h"
 #include "router/probe.h"
+#include "transport/pick.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -127,11 +128,12 @@ static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
 
 static int check_config(struct mkv_client *c, struct mkv_error *error)
 {
-    int transport = mkv__config_choice(c->config, MKV_OPT_TRANSPORT);
-    if (transport == MKV__TRANSPORT_RDMA || transport == MKV__TRANSPORT_SHM) {
-        return fail(error, -EINVAL, "transport: this build has tcp only (expected auto or tcp)");
-    }
-    return 0;
+    char why[sizeof(c->not_rdma)] = "";
+    int r = c->transport != NULL ? 0
+                                 : mkv__transport_pick(c->config, &c->transport,
+                                                       &c->endpoint_options, why, sizeof(why));
+    memcpy(c->not_rdma, why, sizeof(why));
+    return r < 0 ? fail(error, r, why) : 0;
 }
 
 static void log_to_caller(void *arg, int level, const char *line, size_t len)
@@ -160,13 +162,13 @@ static int open_worker(struct mkv_client *c)
     if (r < 0) {
         return r;
     }
-    struct mkv__endpoint_options e = {
-        .lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES),
-        .connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT),
-        .idle_ping_ns = 10000000000u,
-        .log = &c->log};
-    e.keys = mkv__config_keys(c->config, &e.n_keys);
-    r = c->transport->endpoint_open(c->worker, &e, &c->endpoint);
+    struct mkv__endpoint_options *e = &c->endpoint_options;
+    e->lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES);
+    e->connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
+    e->idle_ping_ns = 10000000000u;
+    e->log = &c->log;
+    e->keys = mkv__config_keys(c->config, &e->n_keys);
+    r = c->transport->endpoint_open(c->worker, e, &c->endpoint);
     if (r < 0) {
         mkv__worker_destroy(&c->worker);
     }
@@ -283,7 +285,7 @@ int mkv__client_open_on(const struct mkv_client_options *options,
     *kept = o;
     c->event = -1;
     c->forks = mkv__forks();
-    c->transport = seam != NULL && seam->transport != NULL ? seam->transport : &mkv__tcp;
+    c->transport = seam != NULL && seam->transport != NULL ? seam->transport : NULL;
     if (seam != NULL) {
         c->config = seam->config;
         c->manual = seam->manual;
@@ -406,6 +408,11 @@ int mkv_client_set_servers(struct mkv_client *c, const char *servers, struct mkv
         mkv__table_put(old);
     }
     return 0;
+}
+
+const char *mkv_client_transport(const struct mkv_client *c)
+{
+    return c->transport->name;
 }
 
 const char *mkv_client_namespace(const struct mkv_client *c, size_t *len_out)

@@ -173,6 +173,8 @@ struct mkv_client {
     struct mkv__config *config;
     struct mkv__log log;
     const struct mkv__transport *transport;
+    struct mkv__endpoint_options endpoint_options;
+    char not_rdma[500]; /* why; empty: it is, or is not wanted */
     struct mkv__worker *worker;
     struct mkv__endpoint *endpoint;
     struct table *table;   /* RCU */

@@ -24,6 +24,11 @@ const struct mkv__config *mkv__client_config(const struct mkv_client *client)
     return client->config;
 }
 
+const char *mkv__client_not_rdma(const struct mkv_client *client)
+{
+    return client->not_rdma;
+}
+
 static int ask(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, char **json)
 {
     struct mkv_batch_options options = {.size = sizeof(options), .timeout_ns = timeout_ns};
@@ -55,6 +60,9 @@ static void look(struct mkv__worker *worker, struct mkv__task *task)
     (void)worker;
     snprintf(l->out->address, sizeof(l->out->address), "%s", s->addresses[s->address]);
     l->out->version = s->version_high;
+    if (s->conn != NULL) {
+        s->client->transport->describe(s->conn, l->out->path, sizeof(l->out->path));
+    }
     if (l->out->error < 0) {
         snprintf(l->out->why, sizeof(l->out->why), "%s",
                  s->why[0] != '\0' ? s->why : mkv_error_text(l->out->error));

@@ -10,6 +10,7 @@ struct mkv__probe {
     char why[200];     /* with an error */
     double connect_us; /* first request, connection and handshake included */
     double latency_us; /* the least of a few requests on the open connection */
+    char path[200];    /* what the session goes over; "" without one */
     unsigned version;  /* highest protocol version of the server */
     char *stat;        /* its JSON; free() it */
 };
@@ -18,6 +19,8 @@ unsigned mkv__client_n_servers(struct mkv_client *client);
 /* Blocking. Any thread. i < mkv__client_n_servers. */
 int mkv__client_probe(struct mkv_client *client, unsigned i, uint64_t timeout_ns,
                       struct mkv__probe *out);
+/* Why this client does not use RDMA at all; "": it does, or is not to. */
+const char *mkv__client_not_rdma(const struct mkv_client *client);
 /* The configuration that the client runs with. */
 struct mkv__config;
 const struct mkv__config *mkv__client_config(const struct mkv_client *client);

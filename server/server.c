@@ -5,6 +5,7 @@
 #include "core/os/clock.h"
 #include "server/prefault.h"
 #include "server/service.h"
+#include "transport/pick.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -35,6 +36,7 @@ struct mkv__server {
     const struct mkv__config *config;
     struct mkv__log *log;
     const struct mkv__transport *transport;
+    struct mkv__endpoint_options endpoint_options; /* what the transport wants to know */
     struct mkv__store *store;
     struct mkv__prefault prefault;
     bool prefaulting; /* has been begun */
@@ -118,15 +120,6 @@ static int check_address(const struct mkv__config *config, char *why, size_t len
     return 0;
 }
 
-static int check_transport(const struct mkv__config *config, char *why, size_t len)
-{
-    int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
-    bool known = transport == MKV__TRANSPORT_AUTO || transport == MKV__TRANSPORT_TCP;
-    return known ? 0
-                 : say(why, len, -EINVAL,
-                       "transport: this build has tcp only (expected auto or tcp)");
-}
-
 static int make_member(struct mkv__server *s, struct member *m)
 {
     char name[16];
@@ -148,12 +141,17 @@ static int make_member(struct mkv__server *s, struct member *m)
     if (r < 0) {
         return r;
     }
-    struct mkv__endpoint_options e = {.lanes = (uint8_t)mkv__config_count(s->config, MKV_OPT_LANES),
-                                      .connect_timeout_ns = HANDSHAKE_NS,
-                                      .idle_ping_ns = 30000000000u,
-                                      .log = s->log};
+    struct mkv__endpoint_options e = s->endpoint_options;
+    e.lanes = (uint8_t)mkv__config_count(s->config, MKV_OPT_LANES);
+    e.connect_timeout_ns = HANDSHAKE_NS;
+    e.idle_ping_ns = 30000000000u;
+    e.log = s->log;
     e.keys = mkv__config_keys(s->config, &e.n_keys);
+    void *memory;
+    uint64_t memory_len;
+    mkv__store_memory(s->store, &memory, &memory_len);
     r = s->transport->endpoint_open(m->worker, &e, &m->endpoint);
+    r = r < 0 ? r : s->transport->region_add(m->endpoint, memory, memory_len);
     if (r < 0) {
         return r;
     }
@@ -179,8 +177,10 @@ static unsigned workers_wanted(const struct mkv__config *config)
 int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
                        struct mkv__server **out, char *why, size_t why_len)
 {
-    int r = check_transport(config, why, why_len);
-    r = r < 0 ? r : check_address(config, why, why_len);
+    struct mkv__endpoint_options e = {0};
+    const struct mkv__transport *transport = NULL;
+    int r = check_address(config, why, why_len);
+    r = r < 0 ? r : mkv__transport_pick(config, &transport, &e, why, why_len);
     if (r < 0) {
         return r;
     }
@@ -190,7 +190,8 @@ int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
     }
     s->config = config;
     s->log = log;
-    s->transport = &mkv__tcp;
+    s->transport = transport;
+    s->endpoint_options = e;
     struct mkv__store_options o = {.memory = mkv__config_size(config, MKV_OPT_MEMORY),
                                    .max_value = mkv__config_size(config, MKV_OPT_MAX_VALUE),
                                    .lease_ns = mkv__config_duration(config, MKV_OPT_LEASE),

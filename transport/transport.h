@@ -104,10 +104,16 @@ struct mkv__listen_handlers {
     void *arg;
 };
 
+enum mkv__feature { MKV_FEATURE_RDMA = 1u << 0 };
+
 struct mkv__endpoint_options {
     const struct mkv__auth_key *keys; /* borrowed until use_keys or endpoint_close */
     size_t n_keys;
-    uint8_t lanes;               /* bulk lanes of a session, >= 1; control has its own */
+    uint8_t lanes;              /* bulk lanes of a session, >= 1; control has its own */
+    uint64_t features;          /* of HELLO: enum mkv__feature */
+    const char *const *devices; /* rdma: names of those to use. Borrowed as keys are */
+    size_t n_devices;           /* 0: all that work */
+    bool must;                  /* rdma: a session without it is no session; else it stays on tcp */
     uint64_t connect_timeout_ns; /* until opened */
     uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */
     struct mkv__log *log;        /* may be NULL */
@@ -166,6 +172,8 @@ struct mkv__transport {
     void (*region_remove)(struct mkv__endpoint *endpoint, void *addr, size_t len);
 
     const char *(*peer_name)(const struct mkv__conn *conn); /* "10.0.0.10:9900" */
+    /* What the session goes over: "tcp", "rdma: mlx5_0 port 1 gid 3", "tcp, not rdma: why". */
+    void (*describe)(const struct mkv__conn *conn, char *out, size_t cap);
 
     /* The NUMA node of the NIC that has, or reaches, this address: a worker that speaks there should
      * run near it. -1: not known. Does not block. Thread: any thread. */
@@ -173,6 +181,7 @@ struct mkv__transport {
 };
 
 extern const struct mkv__transport mkv__tcp;  /* transport/tcp */
+extern const struct mkv__transport mkv__rdma; /* transport/rdma */
 extern const struct mkv__transport mkv__fake; /* transport/fake */
 
 #endif

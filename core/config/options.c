@@ -165,8 +165,8 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .components = BOTH,
             .value = "auto",
             .choice = transports,
-            .help = "How bytes travel; auto takes the best that works. This version has tcp; rdma "
-                    "and shm are refused.",
+            .help = "How bytes travel. auto takes the best that works on both sides: rdma, else "
+                    "tcp; with rdma a session without it is refused; shm is not built yet.",
         },
     [MKV_OPT_RDMA_DEVICES] =
         {

@@ -64,6 +64,7 @@ def tell(
     zero_copy: bool,
     switched: bool,
     extra: Any,
+    transport: str,
     servers: str,
     namespace: Optional[bytes],
 ) -> None:
@@ -72,13 +73,14 @@ def tell(
     advice = _advice(pages.page_size, probe, zero_copy)
     logger.info(
         "memkv %s: page of %d tokens, %d bytes an object, layout %s, zero copy %s, prefetch from "
-        "%d tokens, transport tcp, servers %s, namespace %s%s",
+        "%d tokens, transport %s, servers %s, namespace %s%s",
         version,
         pages.page_size,
         size,
         pages.layout,
         "on (interface_v1 was not set)" if switched else "on" if zero_copy else "off",
         _threshold(extra, pages.page_size),
+        transport,
         servers,
         (namespace or b"none").decode("utf-8", "replace")[-12:],
         "; better: " + "; ".join(advice) if advice else "",

@@ -161,6 +161,7 @@ class MemKVHiCacheStorage(HiCacheStorage):
             zero_copy=bool(isinstance(self._extra, dict) and self._extra.get("interface_v1")),
             switched=switched,
             extra=self._extra,
+            transport=self._client.transport,
             servers="%s (%d)" % (self._servers, self._client.stats()["servers"]),
             namespace=self._fingerprint.reading(),
         )

@@ -417,6 +417,18 @@ static PyObject *client_namespace(struct client *self, void *closure)
     return PyBytes_FromStringAndSize(name, (Py_ssize_t)len);
 }
 
+static PyObject *client_transport(struct client *self, void *closure)
+{
+    (void)closure;
+    int r = client_enter(self);
+    if (r < 0) {
+        return raise_errno(client_state(self), r, NULL);
+    }
+    const char *name = mkv_client_transport(self->client); /* static */
+    client_leave(self);
+    return PyUnicode_FromString(name);
+}
+
 #define KEYWORDS  (METH_VARARGS | METH_KEYWORDS)
 #define METHOD(f) (PyCFunction)(void (*)(void))(f)
 static PyMethodDef client_methods[] = {
@@ -471,6 +483,7 @@ static PyMethodDef client_methods[] = {
 static PyGetSetDef client_properties[] = {
     {"closed", (getter)client_closed, NULL, "True after close", NULL},
     {"namespace", (getter)client_namespace, NULL, "The configured namespace, as bytes", NULL},
+    {"transport", (getter)client_transport, NULL, "What sessions go over: rdma or tcp", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -102,7 +102,7 @@ def test_a_second_signal_ends_it_at_once():
         (("--listen", "some.host:0", "--auth-key", "ab" * 32), "not an address"),
         (("--lease", "5"), "without a unit"),
         (("--admin", "root"), "none|loopback|all"),
-        (("--transport", "rdma"), "tcp"),
+        (("--transport", "rdma"), "rdma does not work here"),
         (("an argument",), "--help"),
     ],
 )

@@ -46,7 +46,7 @@ void case_serve_write(struct end *end, const struct mkv__message *m)
     assert_int_equal(end->rig->theirs.done, 0);
 }
 
-static void serve_read(struct end *end, const struct mkv__message *m)
+void case_serve_read(struct end *end, const struct mkv__message *m)
 {
     assert_int_equal(memory_bulk(&end->rig->theirs, m->request_id, false), 0);
     assert_int_equal(end->rig->theirs.done, 0);
@@ -59,7 +59,7 @@ void case_begin(struct rig *rig, bool get, uint32_t n_mine, uint32_t n_theirs, u
     memory_init(&rig->theirs, &rig->server, n_theirs, len, false);
     memory_fill(get ? &rig->theirs : &rig->mine, 77);
     rig->theirs.on_done = case_reply_when_done;
-    rig->server.on_message = get ? case_serve_write : serve_read;
+    rig->server.on_message = get ? case_serve_write : case_serve_read;
     assert_int_equal(memory_expose(&rig->mine, ID(3, 5), get), 0);
     assert_int_equal(end_send(&rig->client, get ? 32 : 33, ID(3, 5), false, "go", 2), 0);
 }

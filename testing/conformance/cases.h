@@ -17,6 +17,7 @@ void case_still_works(struct rig *rig);
 void case_begin(struct rig *rig, bool get, uint32_t n_mine, uint32_t n_theirs, uint64_t len);
 void case_reply_when_done(struct memory *m);
 void case_serve_write(struct end *end, const struct mkv__message *m);
+void case_serve_read(struct end *end, const struct mkv__message *m);
 void case_conceal(struct rig *rig, bool answered); /* `mine`, and waits until it is */
 void case_conceal_now(struct memory *m);
 

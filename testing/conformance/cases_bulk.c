@@ -137,8 +137,9 @@ static void piece_limits(bool get)
     rig.mine.n = rig.theirs.n = n;
     rig.mine.len = rig.theirs.len = n;
     rig.theirs.on_done = case_reply_when_done;
+    rig.server.on_message = get ? case_serve_write : case_serve_read;
     assert_int_equal(memory_expose(&rig.mine, ID(3, 5), get), 0);
-    assert_int_equal(memory_bulk(&rig.theirs, ID(3, 5), get), 0);
+    assert_int_equal(end_send(&rig.client, get ? 32 : 33, ID(3, 5), false, "go", 2), 0);
     assert_true(rig_until(&rig, &rig.client.messages, 1));
     case_conceal(&rig, true);
     assert_memory_equal(memory, memory + n + 1, n);

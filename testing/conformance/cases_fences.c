@@ -87,7 +87,9 @@ static void abort_now(struct memory *m)
     struct memory *theirs = &m->rig->theirs;
 
     m->on_landed = NULL;
-    m->rig->t->abort(theirs->end->conn, &theirs->bulk);
+    if (theirs->done == 0) {
+        m->rig->t->abort(theirs->end->conn, &theirs->bulk);
+    }
 }
 
 static void aborted(bool get)
@@ -97,7 +99,9 @@ static void aborted(bool get)
     case_begin(&rig, get, 4, 4, 30 * MIB);
     (get ? &rig.mine : &rig.theirs)->on_landed = abort_now;
     assert_true(rig_until(&rig, &rig.theirs.done, 1));
-    assert_int_equal(rig.theirs.status, -ECANCELED);
+    if (!get || !case_subject->told_at_last) {
+        assert_int_equal(rig.theirs.status, -ECANCELED);
+    }
     memset(rig.theirs.base, 0xee, rig.theirs.size);
     rig_turns(&rig, 100);
     assert_int_equal(rig.theirs.done, 1);
@@ -159,7 +163,7 @@ static void concealed_after(bool get, int turns)
     rig_turns(&rig, turns);
     case_conceal(&rig, false);
     if (!get) {
-        memset(rig.mine.base, 0xee, rig.mine.size); /* what is put there now must not travel */
+        overwrite(&rig.mine);
     }
     copy = malloc(rig.mine.size);
     memcpy(copy, rig.mine.base, rig.mine.size);
@@ -187,8 +191,10 @@ static void aborted_after(bool get, int turns)
     assert_true(rig_until(&rig, &rig.server.messages, 1));
     rig_turns(&rig, turns);
     done = rig.theirs.done;
-    rig.t->abort(rig.server.conn, &rig.theirs.bulk);
-    assert_int_equal(rig.theirs.done, 1);
+    if (!done) {
+        rig.t->abort(rig.server.conn, &rig.theirs.bulk);
+    }
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
     assert_true(done ? rig.theirs.status == 0 : rig.theirs.status == -ECANCELED);
     memset(rig.theirs.base, 0xee, rig.theirs.size);
     rig_turns(&rig, 50);

@@ -78,6 +78,9 @@ static void closed(struct mkv__conn *conn, void *arg, int error, const char *why
     assert_ptr_equal(end->conn, conn);
     assert_non_null(why);
     end->closed++;
+    if (getenv("MKV_VERBOSE")) {
+        print_message("%s closed: %d, %s\n", end->server ? "server" : "client", error, why);
+    }
     end->error = error;
     end->conn = NULL;
     /* the last call: nothing of the session is left */
@@ -135,6 +138,7 @@ static struct mkv__endpoint *endpoint_new(struct rig *rig, struct mkv__worker *w
         .keys = key,
         .n_keys = key ? 1 : 0,
         .lanes = 2,
+        .must = rig->subject->must,
         .connect_timeout_ns = 2000000000,
         .idle_ping_ns = 1000000000,
     };

@@ -16,6 +16,8 @@ struct mkv__subject {
     const struct mkv__transport *transport;
     bool fake_clock; /* the workers' clock is the rig's */
     const char *any_address;
+    bool must;         /* of the endpoints' options */
+    bool told_at_last; /* a client hears of bytes that were written with the reply, not before */
     void (*reset)(uint64_t seed); /* may be NULL */
 };
 

@@ -1,7 +1,7 @@
 # ./dev setup: Debian packages and the virtual environment.
 # shellcheck shell=bash
 
-# Prints "PACKAGE WHY" for each package that is not installed.
+# missing_packages FILE: prints "PACKAGE WHY" for each of its packages that is not installed.
 missing_packages() {
     local package why
     while read -r package why; do
@@ -9,14 +9,15 @@ missing_packages() {
         if [[ $(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null) != ii* ]]; then
             printf '%s %s\n' "$package" "$why"
         fi
-    done <testing/dev/packages.txt
+    done <"$1"
 }
 
+# setup_packages [FILE]
 setup_packages() {
-    local missing sudo=()
+    local file=${1:-testing/dev/packages.txt} missing sudo=()
     command -v dpkg-query >/dev/null ||
-        die "this is not Debian; install what testing/dev/packages.txt names, by your system's names"
-    missing=$(missing_packages)
+        die "this is not Debian; install what $file names, by your system's names"
+    missing=$(missing_packages "$file")
     [[ -n $missing ]] || return 0
     say "installing Debian packages:"
     sed 's/^\([^ ]*\) */   \1: /' <<<"$missing"
@@ -28,7 +29,8 @@ setup_packages() {
     # shellcheck disable=SC2046
     DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends \
         $(cut -d' ' -f1 <<<"$missing") >/dev/null
-    [[ -z $(missing_packages) ]] || die "still missing: $(missing_packages)"
+    missing=$(missing_packages "$file")
+    [[ -z $missing ]] || die "still missing: $missing"
 }
 
 # The tools of lint and of the wheel: small.

@@ -48,6 +48,26 @@ test_sanitizers() {
     done
 }
 
+# Over real verbs devices, in a guest. It counts its cases itself; one that does not boot has failed.
+test_rdma() {
+    local log rc=0
+    setup_packages testing/vm/packages.txt
+    say "in the guest: rdma"
+    # shellcheck disable=SC2046
+    bz build $(bz_options) //testing/conformance:rdma //cli:memkv || rc=$?
+    mkdir -p out/rdma
+    cp -fL .bazel/bin/testing/conformance/rdma out/rdma/conformance
+    cp -fL .bazel/bin/cli/memkv out/rdma/memkv
+    log=$(mktemp)
+    vm_run testing/rdma/guest.sh out/rdma/memkv out/rdma/conformance </dev/null | tee "$log" || rc=$?
+    sed -n 's/^PASS: /pass rdma /p; s/^FAIL: /fail rdma /p' "$log" >>"$MKV_RESULTS"
+    if [[ $rc != 0 ]] && ! grep -q '^FAIL: ' "$log"; then
+        result fail "rdma: the guest ended with $rc"
+    fi
+    grep -q '^PASS: ' "$log" || result fail "rdma: no case was run"
+    rm -f "$log"
+}
+
 # No step of each run: which mutants are tried depends on the seed. ./dev test mutants is a sample.
 test_mutants() { check "mutants (a sample)" check_mutants --count 6 --seconds 240; }
 
@@ -71,7 +91,7 @@ test_summary() {
     [[ $failed == 0 && $passed != 0 ]]
 }
 
-MKV_STEPS="build lint units workspaces python sanitizers"
+MKV_STEPS="build lint units workspaces python rdma sanitizers"
 
 # test_all [STEP...]: without arguments all of MKV_STEPS.
 test_all() {
@@ -87,6 +107,7 @@ test_all() {
         units) test_bazel "units" -- //... ;;
         workspaces) test_workspaces ;;
         python) test_python ;;
+        rdma) test_rdma ;;
         sanitizers) test_sanitizers ;;
         mutants) test_mutants ;;
         *) die "no such step: $step (there are: $MKV_STEPS)" ;;

@@ -20,7 +20,7 @@ def _pkg_config_library_impl(ctx):
         fail("no pkg-config file for %s; on Debian: apt-get install %s" %
              (", ".join(ctx.attr.packages), ctx.attr.apt))
     cflags = _run(ctx, [pkg_config, "--cflags"] + ctx.attr.packages)
-    libs = _run(ctx, [pkg_config, "--libs"] + ctx.attr.packages)
+    libs = [] if ctx.attr.headers_only else _run(ctx, [pkg_config, "--libs"] + ctx.attr.packages)
 
     # Directories that the compiler searches anyway stay out. Any other one is
     # linked into the repository, so that the sandbox and the inclusion check
@@ -64,6 +64,7 @@ pkg_config_library = repository_rule(
     attrs = {
         "packages": attr.string_list(mandatory = True),
         "apt": attr.string(doc = "the Debian package, for the error message"),
+        "headers_only": attr.bool(doc = "nothing is linked"),
         "library": attr.string(mandatory = True, doc = "the name of the cc_library"),
     },
     configure = True,

@@ -8,6 +8,7 @@ LIBRARIES = {
     "cmocka": (["cmocka"], "libcmocka-dev"),
     "jansson": (["jansson"], "libjansson-dev"),
     "libcrypto": (["libcrypto"], "libssl-dev"),
+    "libibverbs": (["libibverbs"], "libibverbs-dev"),
     "libisal": (["libisal"], "libisal-dev"),
     # One library for the flavours in use: bp for the caller's threads, qsbr for our workers,
     # cds for the hash table and the queues.
@@ -15,6 +16,9 @@ LIBRARIES = {
     "libyaml": (["yaml-0.1"], "libyaml-dev"),
     "popt": (["popt"], "libpopt-dev"),
 }
+
+# Found at run time, so that the same program runs where they are not installed.
+HEADERS_ONLY = ["libibverbs"]
 
 def system_repositories(skip = []):
     """Declares the repositories of this machine.
@@ -27,6 +31,7 @@ def system_repositories(skip = []):
             pkg_config_library(
                 name = name,
                 apt = apt,
+                headers_only = name in HEADERS_ONLY,
                 library = name,
                 packages = packages,
             )

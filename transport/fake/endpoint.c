@@ -224,6 +224,12 @@ static int numa_node(const char *address)
     return -1;
 }
 
+static void describe(const struct mkv__conn *conn, char *out, size_t cap)
+{
+    (void)conn;
+    snprintf(out, cap, "fake");
+}
+
 const struct mkv__transport mkv__fake = {
     .name = "fake",
     .limits =
@@ -252,5 +258,6 @@ const struct mkv__transport mkv__fake = {
     .region_add = region_add,
     .region_remove = region_remove,
     .peer_name = mkv__fake_peer_name,
+    .describe = describe,
     .numa_node = numa_node,
 };

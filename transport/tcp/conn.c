@@ -100,6 +100,7 @@ static int lane_dial(struct mkv__conn *conn, uint8_t index)
     struct mkv__hello ours = {
         .version_low = MKV_WIRE_VERSION,
         .version_high = MKV_WIRE_VERSION,
+        .features = ep->options.features,
         .session = conn->session,
         .lane = index,
         .n_lanes = conn->n_lanes,
@@ -433,7 +434,7 @@ int mkv__tcp_send(struct mkv__conn *conn, const struct mkv__message *message)
     if (message->body_len > MKV_MESSAGE_MAX) {
         return -EMSGSIZE;
     }
-    if (message->type < 32 || mkv__tcp_slot(message->request_id) >= MKV_REQUESTS_MAX) {
+    if (message->type < MKV_TYPE_RAIL || mkv__tcp_slot(message->request_id) >= MKV_REQUESTS_MAX) {
         return -EINVAL;
     }
     if (conn->waiting + MKV_HEADER_BYTES + message->body_len > MKV_TCP_FULL) {
@@ -466,6 +467,16 @@ uint64_t mkv__tcp_unsent(const struct mkv__conn *conn)
         }
     }
     return sum;
+}
+
+int mkv__tcp_local_address(const struct mkv__conn *conn, struct sockaddr_storage *out)
+{
+    socklen_t len = sizeof(*out);
+
+    if (conn->closing || !conn->lanes[0] || conn->lanes[0]->source.fd < 0) {
+        return -ECONNRESET;
+    }
+    return getsockname(conn->lanes[0]->source.fd, (struct sockaddr *)out, &len) < 0 ? -errno : 0;
 }
 
 const char *mkv__tcp_peer_name(const struct mkv__conn *conn)

@@ -2,6 +2,7 @@
 #include "transport/tcp/tcp.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void reap(struct mkv__endpoint *ep)
@@ -132,6 +133,12 @@ static void region_remove(struct mkv__endpoint *endpoint, void *addr, size_t len
     (void)len;
 }
 
+static void describe(const struct mkv__conn *conn, char *out, size_t cap)
+{
+    (void)conn;
+    snprintf(out, cap, "tcp");
+}
+
 const struct mkv__transport mkv__tcp = {
     .name = "tcp",
     .limits =
@@ -160,5 +167,6 @@ const struct mkv__transport mkv__tcp = {
     .region_add = region_add,
     .region_remove = region_remove,
     .peer_name = mkv__tcp_peer_name,
+    .describe = describe,
     .numa_node = mkv__tcp_numa_node,
 };

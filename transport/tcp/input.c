@@ -166,7 +166,9 @@ static int take_ping(struct mkv__tcp_lane *lane, const struct mkv__header *heade
 static int take_message(struct mkv__tcp_lane *lane, const struct mkv__header *header,
                         const uint8_t *body, const char **why_out)
 {
-    if (header->type >= 32) {
+    bool above = lane->endpoint->options.features != 0 && header->type >= MKV_TYPE_RAIL;
+
+    if (header->type >= 32 || above) {
         return deliver(lane, header, body, why_out);
     }
     *why_out = "control message on a bulk lane";

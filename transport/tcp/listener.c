@@ -57,6 +57,7 @@ static int handshake_new(struct mkv__endpoint *ep, struct mkv__handshake **out)
     struct mkv__hello ours = {
         .version_low = MKV_WIRE_VERSION,
         .version_high = MKV_WIRE_VERSION,
+        .features = ep->options.features,
         .max_requests = MKV_REQUESTS_MAX,
         .max_message = MKV_MESSAGE_MAX,
     };

@@ -12,6 +12,7 @@
 
 #include "core/base.h"
 #include "core/log.h"
+#include "transport/tcp/bootstrap.h"
 #include "transport/transport.h"
 
 #include <netinet/in.h>

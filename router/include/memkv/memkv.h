@@ -126,6 +126,10 @@ int mkv_client_close(struct mkv_client **client);
 int mkv_client_set_servers(struct mkv_client *client, const char *servers,
                            struct mkv_error *error_out);
 
+/* "rdma" or "tcp": what sessions go over. With "rdma" by the option "transport" auto, sessions with
+ * servers that have none go over tcp. Owner: static. Thread: any thread. */
+const char *mkv_client_transport(const struct mkv_client *client);
+
 /* The namespace of the client (the option "namespace"); opaque bytes. Owner: borrowed until the
  * client is closed. Thread: any thread. */
 const char *mkv_client_namespace(const struct mkv_client *client, size_t *len_out);

@@ -1,0 +1,141 @@
+#!/bin/bash
+# What is tested over real verbs devices; runs in the guest (./dev test rdma). Each case is a line
+# "PASS: NAME" or "FAIL: NAME". Arguments: the programs memkv and conformance.
+memkv=$1 conformance=$2
+address=10.0.0.2:9900
+work=$(mktemp -d)
+key=$(printf 'ab%.0s' {1..32})
+export MEMKV_SERVERS=$address MEMKV_AUTH_KEY=$key MEMKV_CONNECT_TIMEOUT=8s MEMKV_EXISTS_TIMEOUT=8s \
+    MEMKV_GET_TIMEOUT=8s MEMKV_SET_TIMEOUT=8s
+
+packets() { cat "/sys/class/infiniband/$1/ports/1/hw_counters/sent_pkts"; }
+resources() { rdma resource show; }
+
+serve() { # OPTION...
+    MEMKV_SERVERS='' "$memkv" serve --listen "$address" --memory 64M "$@" >"$work/serve" 2>"$work/serve.log" &
+    server=$!
+    until grep -q listening "$work/serve"; do
+        kill -0 "$server" || return 1
+        sleep 0.1
+    done
+}
+
+ended() { # the server drains and says 0
+    kill -TERM "$server" && wait "$server"
+}
+
+# NAME COMMAND...: its output is shown when it fails.
+check() {
+    local name=$1
+    shift
+    if "$@" >"$work/out" 2>&1; then
+        echo "PASS: $name"
+    else
+        echo "FAIL: $name"
+        tail -n 40 "$work/out" "$work/serve.log"
+    fi
+}
+
+suite() {
+    "$conformance" "10.0.0.2:0" >"$work/suite" 2>&1
+    sed -n 's/^\[       OK \] /PASS: conformance /p; s/^\[  FAILED  \] \([a-z_]*\)$/FAIL: conformance \1/p' "$work/suite" |
+        sort -u
+    grep -q "PASSED" "$work/suite" || {
+        echo "FAIL: conformance ended early"
+        tail -n 40 "$work/suite"
+    }
+}
+
+values_go_over_queue_pairs() (
+    set -e
+    before=$(packets rxe0)
+    head -c 3000000 /dev/urandom >"$work/value"
+    "$memkv" put value "$work/value" -v 2>&1 | tee "$work/put"
+    grep -q "over rdma: rxe0" "$work/put"
+    "$memkv" get value "$work/back"
+    cmp "$work/value" "$work/back"
+    "$memkv" exists value
+    printf small | "$memkv" put small -
+    [[ $("$memkv" get small -) == small ]]
+    ! "$memkv" get none -
+    # 3 MB in packets of at most 4 KiB, each way: acknowledged or answered by either side
+    (($(packets rxe0) - before > 700))
+    grep -q "over rdma: rxe2" "$work/serve.log"
+)
+
+another_key_is_refused() {
+    MEMKV_AUTH_KEY=${key//ab/ba} "$memkv" get value -
+    [[ $? == 4 ]]
+}
+
+tcp_is_enough_for_auto() {
+    MEMKV_TRANSPORT=tcp "$memkv" get value "$work/back" && cmp "$work/value" "$work/back"
+}
+
+killed_clients_leave_nothing() (
+    set -e
+    before=$(resources)
+    for i in {1..20}; do
+        "$memkv" bench --op get --size 1M --batch 8 --seconds 5 >/dev/null 2>&1 &
+        sleep 0.$((5 + i % 5))
+        kill -9 $! && wait $! 2>/dev/null || true
+    done
+    for _ in {1..100}; do
+        [[ $(resources) == "$before" ]] && break
+        sleep 0.1
+    done
+    [[ $(resources) == "$before" ]] || { resources; echo "$before"; false; }
+    "$memkv" get value "$work/back" && cmp "$work/value" "$work/back"
+)
+
+auto_stays_on_tcp() (
+    set -e
+    "$memkv" put there - -v <<<yes 2>&1 | tee "$work/put"
+    grep -q "the server has no RDMA device, or RDMA switched off" <("$memkv" get there - -v 2>&1)
+    [[ $("$memkv" get there -) == yes ]]
+)
+
+rdma_is_not_tcp() {
+    "$memkv" get there - --transport rdma
+    [[ $? == 3 ]]
+}
+
+too_little_may_be_locked() (
+    ulimit -l 1000
+    # Root may lock what it likes.
+    setpriv --clear-groups --reuid 65534 --regid 65534 --inh-caps=-all --bounding-set=-all \
+        bash -c "ulimit -l 1000; MEMKV_SERVERS= '$memkv' serve --listen 10.0.0.2:9901 --memory 64M --verbose" \
+        >"$work/serve2" 2>"$work/serve2.log" &
+    until grep -q listening "$work/serve2"; do
+        kill -0 $! || { cat "$work/serve2.log"; return 1; }
+        sleep 0.1
+    done
+    [[ $(printf yes | "$memkv" put locked - -s 10.0.0.2:9901 -v 2>"$work/put" && "$memkv" get locked - -s 10.0.0.2:9901) == *yes ]]
+    ok=$?
+    cat "$work/serve2.log" "$work/put"
+    grep -q "over tcp from now on, not rdma: .*ulimit -l" "$work/serve2.log" || ok=1
+    grep -q "over tcp, not rdma: the peer says: 64 MiB of memory cannot be registered" "$work/put" || ok=1
+    kill $! && wait $! || ok=1
+    return $ok
+)
+
+no_such_device() {
+    "$memkv" get there - --transport rdma --rdma-devices mlx5_7
+    [[ $? == 2 ]] && grep -q "no RDMA device of those that rdma_devices names" "$work/out"
+}
+
+empty=$(resources)
+suite
+check "server over rdma" serve --verbose
+check "values go over queue pairs" values_go_over_queue_pairs
+check "another key is refused" another_key_is_refused
+check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
+check "killed clients leave nothing" killed_clients_leave_nothing
+check "the server ends" ended
+check "too little memory may be locked" too_little_may_be_locked
+check "server without rdma" serve --transport tcp
+check "auto stays on tcp" auto_stays_on_tcp
+check "rdma is not tcp" rdma_is_not_tcp
+check "no such device" no_such_device
+check "the server without rdma ends" ended
+check "nothing is left of queue pairs and memory regions" [ "$(resources)" == "$empty" ]

@@ -1,0 +1,17 @@
+/* Which transport a configuration means on this machine. */
+#ifndef TRANSPORT_PICK_H
+#define TRANSPORT_PICK_H
+
+#include "core/config/config.h"
+#include "transport/transport.h"
+
+/*
+ * auto: rdma where a device works, else tcp; a session between two that do not both have rdma stays
+ * on tcp. Sets the transport, and what of the endpoint's options comes from the configuration:
+ * devices, must. Errors: -EINVAL. why: what is wanted does not work here; with auto and tcp, why it
+ * is not rdma; else empty.
+ */
+int mkv__transport_pick(const struct mkv__config *config, const struct mkv__transport **out,
+                        struct mkv__endpoint_options *options, char *why, size_t why_len);
+
+#endif

@@ -1,0 +1,356 @@
+/* A session: begins on tcp, then goes over queue pairs where both sides have them. */
+#include "core/auth/auth.h"
+#include "transport/rdma/rdma.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void pump(struct mkv__worker *worker, struct mkv__deferred *deferred);
+static void timer_fired(struct mkv__worker *worker, struct mkv__timer *timer);
+
+struct mkv__conn *mkv__rdma_conn_new(struct mkv__endpoint *ep, bool server)
+{
+    struct mkv__conn *conn = calloc(1, sizeof(*conn));
+
+    if (!conn) {
+        return NULL;
+    }
+    conn->endpoint = ep;
+    conn->server = server;
+    conn->pump.run = pump;
+    mkv__timer_init(&conn->timer, timer_fired);
+    conn->next = ep->conns;
+    conn->link = &ep->conns;
+    if (conn->next) {
+        conn->next->link = &conn->next;
+    }
+    ep->conns = conn;
+    return conn;
+}
+
+void mkv__rdma_conn_free(struct mkv__conn *conn)
+{
+    mkv__rdma_rails_free(conn);
+    for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
+        free(conn->remotes[i].runs);
+        free(conn->remotes[i].ranges);
+    }
+    free(conn);
+}
+
+void mkv__rdma_wake(struct mkv__conn *conn)
+{
+    if (!conn->closing) {
+        mkv__worker_defer(conn->endpoint->worker, &conn->pump);
+    }
+}
+
+/* After the queue pairs are gone, nobody touches the memory of what is told here. */
+static void tell_all(struct mkv__conn *conn, int error)
+{
+    mkv__rdma_conceal_all(conn);
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        if (conn->qps[i]) {
+            mkv__rdma_jobs_drop(conn->qps[i], error == -ECANCELED ? -ECANCELED : -ECONNRESET);
+        }
+    }
+}
+
+void mkv__rdma_conn_fail(struct mkv__conn *conn, int error, const char *why)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+    struct mkv__conn *tcp = conn->tcp;
+
+    if (conn->closing) {
+        return;
+    }
+    mkv__rdma_enter(ep);
+    conn->closing = true;
+    if (error == -EPROTO || error == -EACCES) {
+        MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_WARNING, "%s: session closed: %s",
+                    conn->name, why);
+    }
+    mkv__timer_stop(ep->worker, &conn->timer);
+    mkv__worker_undefer(ep->worker, &conn->pump);
+    mkv__rdma_qps_destroy(conn);
+    conn->tcp = NULL;
+    if (tcp) {
+        mkv__tcp.close(tcp);
+    }
+    tell_all(conn, error);
+    *conn->link = conn->next;
+    if (conn->next) {
+        conn->next->link = conn->link;
+    }
+    conn->dead_next = ep->dead_conns;
+    ep->dead_conns = conn;
+    mkv__worker_defer(ep->worker, &ep->reaper);
+    if (conn->handlers && conn->handlers->closed) {
+        conn->handlers->closed(conn, conn->arg, error, why);
+    }
+    mkv__rdma_leave(ep);
+}
+
+void mkv__rdma_close(struct mkv__conn *conn)
+{
+    mkv__rdma_conn_fail(conn, -ECANCELED, "closed");
+}
+
+int mkv__rdma_connect(struct mkv__endpoint *ep, const char *address,
+                      const struct mkv__conn_handlers *handlers, void *arg, struct mkv__conn **out)
+{
+    struct mkv__conn *conn = mkv__rdma_conn_new(ep, false);
+    int error;
+
+    if (!conn) {
+        return -ENOMEM;
+    }
+    conn->handlers = handlers;
+    conn->arg = arg;
+    snprintf(conn->name, sizeof(conn->name), "%s", address);
+    error = mkv__tcp.connect(ep->tcp, address, &mkv__rdma_over_tcp, conn, &conn->tcp);
+    if (error) {
+        *conn->link = conn->next;
+        if (conn->next) {
+            conn->next->link = conn->link;
+        }
+        mkv__rdma_conn_free(conn);
+        return error;
+    }
+    *out = conn;
+    return 0;
+}
+
+void mkv__rdma_tell_opened(struct mkv__conn *conn)
+{
+    conn->opened = true;
+    if (conn->handlers && conn->handlers->opened) {
+        conn->handlers->opened(conn, conn->arg, conn->peer);
+    }
+}
+
+/* The tcp session ------------------------------------------------------------------------------- */
+
+static void tcp_opened(struct mkv__conn *tcp, void *arg, const struct mkv__hello *peer)
+{
+    struct mkv__conn *conn = arg;
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    (void)tcp;
+    conn->peer = peer;
+    if (conn->server) {
+        mkv__rdma_tell_opened(conn);
+        return;
+    }
+    mkv__rdma_enter(ep);
+    if (ep->n_devices > 0 && !ep->off && (peer->features & MKV_FEATURE_RDMA)) {
+        mkv__rdma_shake_begin(conn);
+    } else {
+        snprintf(conn->why, sizeof(conn->why), "%s",
+                 ep->n_devices > 0 && !ep->off
+                     ? "the server has no RDMA device, or RDMA switched off"
+                     : ep->why);
+        if (ep->options.must) {
+            mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
+        } else {
+            mkv__rdma_tell_opened(conn);
+        }
+    }
+    mkv__rdma_leave(ep);
+}
+
+static void tcp_message(struct mkv__conn *tcp, void *arg, const struct mkv__message *message)
+{
+    struct mkv__conn *conn = arg;
+
+    (void)tcp;
+    mkv__rdma_enter(conn->endpoint);
+    if (message->type < 32) {
+        mkv__rdma_shake(conn, message);
+    } else if (!conn->closing && conn->handlers && conn->handlers->message) {
+        conn->handlers->message(conn, conn->arg, message);
+    }
+    mkv__rdma_leave(conn->endpoint);
+}
+
+static void tcp_cancelled(struct mkv__conn *tcp, void *arg, uint64_t request_id)
+{
+    struct mkv__conn *conn = arg;
+
+    (void)tcp;
+    if (!conn->closing && conn->handlers && conn->handlers->cancelled) {
+        conn->handlers->cancelled(conn, conn->arg, request_id);
+    }
+}
+
+static void tcp_writable(struct mkv__conn *tcp, void *arg)
+{
+    struct mkv__conn *conn = arg;
+
+    (void)tcp;
+    if (!conn->closing && conn->handlers && conn->handlers->writable) {
+        conn->handlers->writable(conn, conn->arg);
+    }
+}
+
+static void tcp_closed(struct mkv__conn *tcp, void *arg, int error, const char *why)
+{
+    struct mkv__conn *conn = arg;
+
+    (void)tcp;
+    conn->tcp = NULL;
+    mkv__rdma_conn_fail(conn, error, why);
+}
+
+const struct mkv__conn_handlers mkv__rdma_over_tcp = {
+    tcp_opened, tcp_message, tcp_cancelled, tcp_writable, tcp_closed,
+};
+
+/* Both ------------------------------------------------------------------------------------------- */
+
+static bool stuck(const struct mkv__conn *conn, uint64_t now)
+{
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        const struct mkv__rdma_qp *qp = conn->qps[i];
+
+        if (qp && qp->n_posted > 0 &&
+            now - qp->posted[qp->posted_head % MKV_RDMA_DEPTH].posted_ns > MKV_RDMA_STUCK_NS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool outstanding(const struct mkv__conn *conn)
+{
+    bool any = conn->fence_ns != 0;
+
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        any |= conn->qps[i] && conn->qps[i]->n_posted > 0;
+    }
+    return any;
+}
+
+/* Fences are forced, and work requests that never end are ended, by nobody but us: a device may stay
+ * silent about them. */
+static void watch(struct mkv__conn *conn)
+{
+    struct mkv__worker *worker = conn->endpoint->worker;
+    uint64_t due;
+
+    if (conn->closing || conn->path != MKV_RDMA_ON_RAILS || !outstanding(conn)) {
+        return;
+    }
+    due = mkv__worker_now(worker) + MKV_RDMA_STUCK_NS / 4;
+    due = conn->fence_ns && conn->fence_ns < due ? conn->fence_ns : due;
+    if (!mkv__timer_armed(&conn->timer) || due < conn->timer.due_ns) {
+        mkv__timer_set(worker, &conn->timer, due);
+    }
+}
+
+static void timer_fired(struct mkv__worker *worker, struct mkv__timer *timer)
+{
+    struct mkv__conn *conn = MKV_CONTAINER_OF(timer, struct mkv__conn, timer);
+    struct mkv__endpoint *ep = conn->endpoint;
+    uint64_t now = mkv__worker_now(worker);
+
+    mkv__rdma_enter(ep);
+    if (conn->path == MKV_RDMA_SHAKING) {
+        mkv__rdma_shake_late(conn);
+    } else if (conn->fence_ns && now >= conn->fence_ns) {
+        mkv__rdma_conn_fail(conn, -ETIMEDOUT, "the peer did not confirm a fence in time");
+    } else if (stuck(conn, now)) {
+        mkv__rdma_conn_fail(conn, -ETIMEDOUT, "a transfer does not end");
+    }
+    watch(conn);
+    mkv__rdma_leave(ep);
+}
+
+static void pump(struct mkv__worker *worker, struct mkv__deferred *deferred)
+{
+    struct mkv__conn *conn = MKV_CONTAINER_OF(deferred, struct mkv__conn, pump);
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    (void)worker;
+    mkv__rdma_enter(ep);
+    for (unsigned i = 0; i < MKV_RDMA_QPS && !conn->closing; i++) {
+        if (conn->qps[i]) {
+            mkv__rdma_flush(conn->qps[i]);
+        }
+    }
+    if (!conn->closing && conn->want_writable && conn->waiting < MKV_RDMA_FULL / 2) {
+        conn->want_writable = false;
+        if (conn->handlers->writable) {
+            conn->handlers->writable(conn, conn->arg);
+        }
+    }
+    watch(conn);
+    mkv__rdma_leave(ep);
+}
+
+static int send_on(struct mkv__conn *conn, const struct mkv__message *message)
+{
+    struct mkv__header header = {
+        .version = MKV_WIRE_VERSION,
+        .type = message->type,
+        .cls = message->cls,
+        .flags = message->flags,
+        .request_id = message->request_id,
+        .deadline_ms = message->deadline_ms,
+        .body_len = message->body_len,
+    };
+    struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(message->request_id)];
+    uint8_t *extra = NULL;
+    size_t len = 0;
+    int error;
+
+    if (conn->server && message->after_bulk) {
+        bool ours = remote->request_id == message->request_id;
+
+        return mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, message->request_id), &header,
+                                     remote->ranges, ours ? 16 * (size_t)remote->n_ranges : 0,
+                                     message->body);
+    }
+    error = conn->server ? 0 : mkv__rdma_exposure_encode(conn, message->request_id, &extra, &len);
+    error = error ? error
+                  : mkv__rdma_put_message(conn->qps[message->after_bulk ? 1 : 0], &header, extra,
+                                          len, message->body);
+    free(extra);
+    return error;
+}
+
+int mkv__rdma_send(struct mkv__conn *conn, const struct mkv__message *message)
+{
+    if (conn->closing || !conn->opened) {
+        return -ECONNRESET;
+    }
+    if (conn->path != MKV_RDMA_ON_RAILS) {
+        return message->body_len > mkv__rdma.limits.max_message ? -EMSGSIZE
+                                                                : mkv__tcp.send(conn->tcp, message);
+    }
+    if (message->body_len > mkv__rdma.limits.max_message) {
+        return -EMSGSIZE;
+    }
+    if (message->type < 32 || mkv__rdma_slot(message->request_id) >= MKV_REQUESTS_MAX) {
+        return -EINVAL;
+    }
+    if (conn->waiting + MKV_HEADER_BYTES + message->body_len > MKV_RDMA_FULL) {
+        conn->want_writable = true;
+        return -EAGAIN;
+    }
+    return send_on(conn, message);
+}
+
+uint64_t mkv__rdma_unsent(const struct mkv__conn *conn)
+{
+    uint64_t sum = conn->tcp ? mkv__tcp.unsent(conn->tcp) : 0;
+
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        const struct mkv__rdma_qp *qp = conn->qps[i];
+
+        sum += qp ? qp->flight + qp->n_posted : 0;
+    }
+    return sum + conn->waiting;
+}

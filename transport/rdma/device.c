@@ -1,0 +1,240 @@
+#include "transport/rdma/rdma.h"
+#include "transport/rdma/rdma_probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GIDS_MAX 256
+
+static int port_of(struct mkv__endpoint *ep, struct mkv__rdma_device *device,
+                   const struct ibv_device_attr *attributes)
+{
+    for (uint8_t port = 1; port <= attributes->phys_port_cnt; port++) {
+        struct ibv_port_attr p;
+        int error;
+
+        memset(&p, 0, sizeof(p));
+        error = ep->verbs->query_port(device->context, port, (struct _compat_ibv_port_attr *)&p);
+        if (!error && p.state == IBV_PORT_ACTIVE) {
+            device->port = port;
+            device->mtu = (uint8_t)p.active_mtu;
+            return 0;
+        }
+    }
+    snprintf(ep->why, sizeof(ep->why), "%s: no port is up (see: rdma link)", device->name);
+    return -ENETDOWN;
+}
+
+static void device_close(struct mkv__endpoint *ep, struct mkv__rdma_device *device)
+{
+    if (device->channel) {
+        if (device->source.ready) {
+            mkv__worker_unwatch(ep->worker, &device->source);
+        }
+        (void)ep->verbs->destroy_comp_channel(device->channel);
+    }
+    if (device->pd) {
+        (void)ep->verbs->dealloc_pd(device->pd);
+    }
+    if (device->context) {
+        (void)ep->verbs->close_device(device->context);
+    }
+    memset(device, 0, sizeof(*device));
+}
+
+/* Opens it, and finds a port that is up. */
+static int device_look(struct mkv__endpoint *ep, struct ibv_device *which,
+                       struct mkv__rdma_device *device)
+{
+    struct ibv_device_attr attributes;
+
+    device->endpoint = ep;
+    snprintf(device->name, sizeof(device->name), "%s", ep->verbs->get_device_name(which));
+    device->context = ep->verbs->open_device(which);
+    if (!device->context || ep->verbs->query_device(device->context, &attributes) != 0) {
+        snprintf(ep->why, sizeof(ep->why), "%s cannot be opened: %s", device->name,
+                 strerror(-mkv__verbs_errno()));
+        return -ENODEV;
+    }
+    device->reads = (uint8_t)(attributes.max_qp_rd_atom < 16 ? attributes.max_qp_rd_atom : 16);
+    device->max_sge = (uint32_t)attributes.max_sge < MKV_RDMA_SGE ? (uint32_t)attributes.max_sge
+                                                                  : MKV_RDMA_SGE;
+    return port_of(ep, device, &attributes);
+}
+
+static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
+                       struct mkv__rdma_device *device)
+{
+    int error = device_look(ep, which, device);
+    int flags;
+
+    if (error) {
+        return error;
+    }
+    device->pd = ep->verbs->alloc_pd(device->context);
+    device->channel = device->pd ? ep->verbs->create_comp_channel(device->context) : NULL;
+    if (!device->channel) {
+        snprintf(ep->why, sizeof(ep->why), "%s: %s", device->name, strerror(-mkv__verbs_errno()));
+        return -ENODEV;
+    }
+    flags = fcntl(device->channel->fd, F_GETFL);
+    device->source = (struct mkv__source){.fd = device->channel->fd};
+    if (fcntl(device->channel->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        mkv__worker_watch(ep->worker, &device->source, MKV_READABLE) < 0) {
+        snprintf(ep->why, sizeof(ep->why), "%s: its events cannot be watched", device->name);
+        return -ENODEV;
+    }
+    device->source.ready = mkv__rdma_channel_ready;
+    return 0;
+}
+
+static bool wanted(const struct mkv__endpoint_options *options, const char *name)
+{
+    bool named = options->n_devices == 0;
+
+    for (size_t i = 0; i < options->n_devices && !named; i++) {
+        named = strcmp(options->devices[i], name) == 0;
+    }
+    return named;
+}
+
+/* Stays so unless one is found, or says itself what it lacks. */
+static void no_device(struct mkv__endpoint *ep, int n)
+{
+    snprintf(ep->why, sizeof(ep->why), "this machine has no RDMA device%s",
+             n > 0 ? " of those that rdma_devices names (see: rdma link)" : "");
+}
+
+void mkv__rdma_devices_open(struct mkv__endpoint *ep)
+{
+    struct ibv_device **list;
+    int n = 0;
+
+    ep->verbs = mkv__verbs_load(ep->why, sizeof(ep->why));
+    if (!ep->verbs) {
+        return;
+    }
+    list = ep->verbs->get_device_list(&n);
+    no_device(ep, n);
+    for (int i = 0; i < n && ep->n_devices < MKV_RDMA_DEVICES; i++) {
+        struct mkv__rdma_device *device = &ep->devices[ep->n_devices];
+
+        if (!wanted(&ep->options, ep->verbs->get_device_name(list[i]))) {
+            continue;
+        }
+        if (device_open(ep, list[i], device) == 0) {
+            ep->n_devices++;
+        } else {
+            device_close(ep, device);
+        }
+    }
+    if (list) {
+        ep->verbs->free_device_list(list);
+    }
+}
+
+void mkv__rdma_devices_close(struct mkv__endpoint *ep)
+{
+    while (ep->n_devices > 0) {
+        device_close(ep, &ep->devices[--ep->n_devices]);
+    }
+}
+
+/* How well a GID fits our address: 3 it is that address, 2 any RoCE v2 over IPv4, 1 any other. */
+static int fit(const struct ibv_gid_entry *gid, const struct sockaddr_storage *ours)
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    bool v4 = memcmp(gid->gid.raw, mapped, sizeof(mapped)) == 0;
+    bool v2 = gid->gid_type == IBV_GID_TYPE_ROCE_V2;
+
+    if (v2 && v4 && ours->ss_family == AF_INET &&
+        memcmp(gid->gid.raw + 12, &((const struct sockaddr_in *)ours)->sin_addr, 4) == 0) {
+        return 3;
+    }
+    if (v2 && ours->ss_family == AF_INET6 &&
+        memcmp(gid->gid.raw, &((const struct sockaddr_in6 *)ours)->sin6_addr, 16) == 0) {
+        return 3;
+    }
+    return v2 && v4 ? 2 : 1;
+}
+
+static void look(struct mkv__conn *conn, unsigned index, const struct sockaddr_storage *ours,
+                 int *best)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+    struct mkv__rdma_device *device = &ep->devices[index];
+    struct ibv_gid_entry gids[GIDS_MAX];
+    ssize_t n = ep->verbs->query_gid_table(device->context, gids, GIDS_MAX, 0,
+                                           sizeof(struct ibv_gid_entry));
+
+    for (ssize_t i = 0; i < n; i++) {
+        int now = gids[i].port_num == device->port ? fit(&gids[i], ours) : 0;
+
+        if (now > *best) {
+            *best = now;
+            conn->device = device;
+            conn->device_index = (uint8_t)index;
+            conn->gid_index = (uint8_t)gids[i].gid_index;
+            conn->gid_type = (uint8_t)gids[i].gid_type;
+            memcpy(conn->gid, gids[i].gid.raw, 16);
+        }
+    }
+}
+
+int mkv__rdma_choose(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+    struct sockaddr_storage ours;
+    int best = 0;
+
+    if (ep->n_devices == 0 || ep->off) {
+        snprintf(conn->why, sizeof(conn->why), "%s", ep->why);
+        return -ENODEV;
+    }
+    memset(&ours, 0, sizeof(ours));
+    (void)mkv__tcp_local_address(conn->tcp, &ours);
+    for (unsigned i = 0; i < ep->n_devices; i++) {
+        look(conn, i, &ours, &best);
+    }
+    if (best == 0) {
+        snprintf(conn->why, sizeof(conn->why), "no device has a GID");
+        return -ENODEV;
+    }
+    return 0;
+}
+
+bool mkv__rdma_probe(const struct mkv__endpoint_options *options, char *why, size_t why_len)
+{
+    struct mkv__endpoint *ep = calloc(1, sizeof(*ep));
+    bool found = false;
+    int n = 0;
+
+    if (!ep) {
+        return false;
+    }
+    ep->options = *options;
+    ep->verbs = mkv__verbs_load(ep->why, sizeof(ep->why));
+    if (ep->verbs) {
+        struct ibv_device **list = ep->verbs->get_device_list(&n);
+
+        no_device(ep, n);
+        for (int i = 0; i < n && !found; i++) {
+            struct mkv__rdma_device device = {0};
+
+            found = wanted(options, ep->verbs->get_device_name(list[i])) &&
+                    device_look(ep, list[i], &device) == 0;
+            device_close(ep, &device);
+        }
+        if (list) {
+            ep->verbs->free_device_list(list);
+        }
+    }
+    snprintf(why, why_len, "%s", ep->why);
+    free(ep);
+    return found;
+}

@@ -1,0 +1,346 @@
+#include "transport/rdma/rdma.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RUN_BYTES 32u
+
+/* The client's side ------------------------------------------------------------------------------- */
+
+int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure)
+{
+    uint32_t slot = mkv__rdma_slot(exposure->request_id);
+
+    if (conn->closing || !conn->opened) {
+        return -ECONNRESET;
+    }
+    if (conn->path != MKV_RDMA_ON_RAILS) {
+        return mkv__tcp.expose(conn->tcp, exposure);
+    }
+    if (conn->server || slot >= MKV_REQUESTS_MAX) {
+        return -EINVAL;
+    }
+    if (exposure->n_pieces > mkv__rdma.limits.max_pieces ||
+        exposure->len > mkv__rdma.limits.max_exposure) {
+        return -EMSGSIZE;
+    }
+    if (conn->exposed[slot].exposure) {
+        return -EINVAL;
+    }
+    conn->exposed[slot] = (struct mkv__rdma_exposed){.exposure = exposure};
+    return 0;
+}
+
+static void give_back(struct mkv__conn *conn, uint32_t slot)
+{
+    struct mkv__rdma_exposed *x = &conn->exposed[slot];
+    struct mkv__exposure *exposure = x->exposure;
+
+    mkv__rdma_strays_put(conn->endpoint, &x->strays);
+    *x = (struct mkv__rdma_exposed){0};
+    exposure->concealed(exposure);
+}
+
+void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered)
+{
+    struct mkv__header header = {
+        .version = MKV_WIRE_VERSION, .type = MKV_TYPE_CANCEL, .request_id = exposure->request_id};
+    uint32_t slot = mkv__rdma_slot(exposure->request_id);
+    struct mkv__rdma_exposed *x;
+    uint64_t due;
+
+    if (slot >= MKV_REQUESTS_MAX || conn->closing) {
+        return;
+    }
+    x = &conn->exposed[slot];
+    if (x->exposure != exposure) {
+        if (conn->tcp) {
+            mkv__tcp.conceal(conn->tcp, exposure, answered);
+        }
+        return;
+    }
+    if (answered || !x->told) {
+        give_back(conn, slot);
+        return;
+    }
+    if (x->withdrawn) {
+        return;
+    }
+    x->withdrawn = true;
+    due = mkv__worker_now(conn->endpoint->worker) + MKV_RDMA_GRACE_NS;
+    conn->fence_ns = conn->fence_ns && conn->fence_ns < due ? conn->fence_ns : due;
+    if (mkv__rdma_put_message(conn->qps[0], &header, NULL, 0, NULL) < 0) {
+        mkv__rdma_conn_fail(conn, -ENOMEM, "out of memory");
+    }
+}
+
+void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id)
+{
+    uint32_t slot = mkv__rdma_slot(request_id);
+    const struct mkv__rdma_exposed *x;
+    bool more = false;
+
+    if (slot >= MKV_REQUESTS_MAX) {
+        return;
+    }
+    x = &conn->exposed[slot];
+    if (x->exposure && x->withdrawn && x->exposure->request_id == request_id) {
+        give_back(conn, slot);
+    }
+    for (slot = 0; slot < MKV_REQUESTS_MAX && !more; slot++) {
+        more = conn->exposed[slot].withdrawn;
+    }
+    conn->fence_ns = more ? conn->fence_ns : 0;
+}
+
+void mkv__rdma_conceal_all(struct mkv__conn *conn)
+{
+    for (uint32_t slot = 0; slot < MKV_REQUESTS_MAX; slot++) {
+        if (conn->exposed[slot].exposure) {
+            give_back(conn, slot);
+        }
+    }
+}
+
+/* Runs of equal length and distance become one. */
+static bool joins(struct mkv__rdma_run *last, uint64_t address, uint32_t len, uint32_t rkey)
+{
+    if (last->rkey != rkey) {
+        return false;
+    }
+    if (last->count == 1 && last->address + last->len == address && len <= UINT32_MAX - last->len) {
+        last->len += len;
+        return true;
+    }
+    if (last->len != len) {
+        return false;
+    }
+    if (last->count == 1 && address > last->address) {
+        last->stride = address - last->address;
+        last->count = 2;
+        return true;
+    }
+    if (last->count > 1 && address == last->address + last->count * last->stride) {
+        last->count++;
+        return true;
+    }
+    return false;
+}
+
+static int run_add(struct mkv__rdma_run *runs, uint32_t *n, const struct mkv__piece *p,
+                   uint32_t rkey)
+{
+    uint64_t address = (uintptr_t)p->addr;
+
+    for (uint64_t left = p->len; left > 0;) {
+        uint32_t len = left < (1u << 30) ? (uint32_t)left : 1u << 30;
+
+        if (*n == 0 || !joins(&runs[*n - 1], address, len, rkey)) {
+            if (*n == MKV_RDMA_RUNS_MAX) {
+                return -EMSGSIZE;
+            }
+            runs[(*n)++] = (struct mkv__rdma_run){
+                .address = address, .len = len, .count = 1, .rkey = rkey};
+        }
+        address += len;
+        left -= len;
+    }
+    return 0;
+}
+
+static int runs_of(struct mkv__conn *conn, const struct mkv__exposure *e,
+                   struct mkv__rdma_run *runs, uint32_t *n_out)
+{
+    int error = 0;
+
+    *n_out = 0;
+    for (uint32_t i = 0; i < e->n_pieces && !error; i++) {
+        const struct mkv__piece *p = &e->pieces[i];
+        struct ibv_mr *mr;
+
+        if (p->len == 0) {
+            continue;
+        }
+        mr = mkv__rdma_region_of(conn->endpoint, p->addr, p->len, conn->device_index);
+        error = mr ? run_add(runs, n_out, p, mr->rkey) : -EFAULT;
+    }
+    return error;
+}
+
+static void run_encode(const struct mkv__rdma_run *run, uint8_t *out)
+{
+    uint64_t longs[] = {htole64(run->address), htole64(run->stride)};
+    uint32_t words[] = {htole32(run->len), htole32(run->count), htole32(run->rkey), 0};
+
+    memcpy(out, longs, sizeof(longs));
+    memcpy(out + sizeof(longs), words, sizeof(words));
+}
+
+int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8_t **out,
+                              size_t *len_out)
+{
+    struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
+    struct mkv__exposure *e = x->exposure;
+    struct mkv__rdma_run *runs = NULL;
+    uint32_t n = 0;
+    int error;
+
+    *out = NULL;
+    *len_out = 0;
+    if (!e || e->request_id != request_id || e->len == 0) {
+        x->told = e && e->request_id == request_id;
+        return 0;
+    }
+    error = mkv__rdma_strays_get(conn->endpoint, e->pieces, e->n_pieces, conn->device_index,
+                                 e->writable ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE
+                                             : IBV_ACCESS_REMOTE_READ,
+                                 &x->strays);
+    if (error) {
+        return error;
+    }
+    runs = malloc(MKV_RDMA_RUNS_MAX * sizeof(*runs));
+    error = runs ? runs_of(conn, e, runs, &n) : -ENOMEM;
+    *out = error ? NULL : malloc((size_t)n * RUN_BYTES);
+    if (!error && !*out) {
+        error = -ENOMEM;
+    }
+    for (uint32_t i = 0; i < n && !error; i++) {
+        run_encode(&runs[i], *out + (size_t)i * RUN_BYTES);
+    }
+    free(runs);
+    if (error) {
+        mkv__rdma_strays_put(conn->endpoint, &x->strays);
+        return error;
+    }
+    *len_out = (size_t)n * RUN_BYTES;
+    x->told = true;
+    return 0;
+}
+
+bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t *ranges,
+                      size_t len)
+{
+    uint32_t slot = mkv__rdma_slot(request_id);
+
+    if (len % 16 != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i += 16) {
+        struct mkv__exposure *e = conn->exposed[slot].exposure;
+        uint64_t range[2];
+
+        if (!e || e->request_id != request_id || conn->exposed[slot].withdrawn) {
+            return true; /* concealed before */
+        }
+        memcpy(range, ranges + i, sizeof(range));
+        range[0] = le64toh(range[0]);
+        range[1] = le64toh(range[1]);
+        if (!e->writable || range[0] > e->len || range[1] > e->len - range[0]) {
+            return false;
+        }
+        for (uint32_t p = 0; p < e->n_pieces && range[1] > 0 && e->landed; p++) {
+            const struct mkv__piece *piece = &e->pieces[p];
+            uint64_t at = range[0] - piece->offset, here;
+
+            if (range[0] < piece->offset || at >= piece->len) {
+                continue;
+            }
+            here = piece->len - at < range[1] ? piece->len - at : range[1];
+            range[0] += here;
+            range[1] -= here;
+            e->landed(e, range[0] - here, (uint8_t *)piece->addr + at, here);
+            if (conn->closing || conn->exposed[slot].exposure != e ||
+                conn->exposed[slot].withdrawn) {
+                return true;
+            }
+        }
+    }
+    return true;
+}
+
+/* The server's side -------------------------------------------------------------------------------- */
+
+static bool run_decode(const uint8_t *in, struct mkv__rdma_run *run)
+{
+    uint64_t longs[2];
+    uint32_t words[4];
+
+    memcpy(longs, in, sizeof(longs));
+    memcpy(words, in + sizeof(longs), sizeof(words));
+    *run = (struct mkv__rdma_run){
+        .address = le64toh(longs[0]),
+        .stride = le64toh(longs[1]),
+        .len = le32toh(words[0]),
+        .count = le32toh(words[1]),
+        .rkey = le32toh(words[2]),
+    };
+    return run->len > 0 && run->count > 0 && words[3] == 0;
+}
+
+int mkv__rdma_remote_take(struct mkv__conn *conn, uint64_t request_id, const uint8_t *bytes,
+                          size_t len)
+{
+    struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(request_id)];
+    uint32_t n = (uint32_t)(len / RUN_BYTES);
+    struct mkv__rdma_run *runs;
+
+    remote->request_id = request_id;
+    remote->n = 0;
+    remote->n_ranges = 0;
+    remote->len = 0;
+    remote->there = false;
+    remote->fencing = false;
+    if (len % RUN_BYTES != 0 || n > MKV_RDMA_RUNS_MAX) {
+        return -EPROTO;
+    }
+    runs = realloc(remote->runs, (n + 1) * sizeof(*runs));
+    if (!runs) {
+        return -ENOMEM;
+    }
+    remote->runs = runs;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t bytes_here;
+
+        if (!run_decode(bytes + (size_t)i * RUN_BYTES, &runs[i])) {
+            return -EPROTO;
+        }
+        bytes_here = (uint64_t)runs[i].len * runs[i].count;
+        if (bytes_here > mkv__rdma.limits.max_exposure - remote->len) {
+            return -EPROTO;
+        }
+        runs[i].offset = remote->len;
+        remote->len += bytes_here;
+    }
+    remote->n = n;
+    remote->there = true;
+    return 0;
+}
+
+uint64_t mkv__rdma_remote_at(const struct mkv__rdma_remote *remote, uint64_t offset,
+                             uint64_t *address_out, uint32_t *rkey_out)
+{
+    uint32_t low = 0, high = remote->n;
+    const struct mkv__rdma_run *run;
+    uint64_t at, within;
+
+    if (offset >= remote->len) {
+        return 0;
+    }
+    while (high - low > 1) { /* the last that begins at or before offset */
+        uint32_t middle = low + (high - low) / 2;
+
+        if (remote->runs[middle].offset <= offset) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    run = &remote->runs[low];
+    at = offset - run->offset;
+    within = at % run->len;
+    *address_out = run->address + at / run->len * run->stride + within;
+    *rkey_out = run->rkey;
+    return run->len - within;
+}

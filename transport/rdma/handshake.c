@@ -1,0 +1,249 @@
+/* The queue pairs shake hands over the tcp session: QPN, PSN and GID lie in the transcript. */
+#include "core/auth/auth.h"
+#include "transport/rdma/rdma.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int tell(struct mkv__conn *conn, uint8_t type, const uint8_t *body, size_t len)
+{
+    struct mkv__message message = {.type = type, .body = body, .body_len = (uint32_t)len};
+
+    return conn->tcp ? mkv__tcp.send(conn->tcp, &message) : -ECONNRESET;
+}
+
+/* RAILS: up u8, text. */
+static void tell_rails(struct mkv__conn *conn, bool up, const char *text)
+{
+    uint8_t body[1 + sizeof(conn->why)];
+    size_t len = strnlen(text, sizeof(conn->why));
+
+    body[0] = up;
+    memcpy(body + 1, text, len);
+    (void)tell(conn, MKV_TYPE_RAILS, body, 1 + len);
+}
+
+static void rails_free(struct mkv__conn *conn)
+{
+    mkv__rdma_qps_destroy(conn);
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        struct mkv__rdma_qp *qp = conn->qps[i];
+
+        if (qp) {
+            mkv__handshake_destroy(&qp->handshake);
+            mkv__seal_destroy(&qp->send_seal);
+            mkv__seal_destroy(&qp->receive_seal);
+            free(qp->in);
+            free(qp);
+            conn->qps[i] = NULL;
+        }
+    }
+    free(conn->buffers);
+    conn->buffers = NULL;
+    conn->n_up = 0;
+}
+
+void mkv__rdma_rails_free(struct mkv__conn *conn)
+{
+    rails_free(conn);
+}
+
+/* The session stays on tcp, or ends where it must not. */
+static void give_up(struct mkv__conn *conn, bool say)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    rails_free(conn);
+    conn->path = MKV_RDMA_ON_TCP;
+    if (say) {
+        tell_rails(conn, false, conn->why);
+    }
+    MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_INFO, "%s: over tcp, not rdma: %s",
+                conn->name, conn->why);
+    if (conn->server) {
+        return;
+    }
+    mkv__timer_stop(ep->worker, &conn->timer);
+    if (ep->options.must) {
+        mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
+    } else if (!conn->opened) {
+        mkv__rdma_tell_opened(conn);
+    }
+}
+
+void mkv__rdma_shake_late(struct mkv__conn *conn)
+{
+    snprintf(conn->why, sizeof(conn->why), "the queue pairs were not connected in time");
+    give_up(conn, true);
+}
+
+static int handshake_of(struct mkv__rdma_qp *qp)
+{
+    const struct mkv__endpoint_options *options = &qp->conn->endpoint->options;
+    struct mkv__hello ours = {
+        .version_low = MKV_WIRE_VERSION,
+        .version_high = MKV_WIRE_VERSION,
+        .features = MKV_FEATURE_RDMA,
+        .lane = qp->index,
+        .n_lanes = MKV_RDMA_QPS,
+        .max_requests = MKV_REQUESTS_MAX,
+        .max_message = MKV_MESSAGE_MAX,
+        .extra = qp->attributes,
+        .extra_len = MKV_RDMA_ATTRIBUTES,
+    };
+
+    if (qp->conn->server) { /* with the key of the session, whatever has become of the list */
+        return mkv__handshake_create(true, &ours, qp->conn->key, qp->conn->key ? 1 : 0,
+                                     &qp->handshake);
+    }
+    return mkv__handshake_create(false, &ours, options->keys, options->n_keys, &qp->handshake);
+}
+
+/* RAIL: index u8, type u8, body of the handshake. */
+static int tell_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body, size_t len)
+{
+    uint8_t out[2 + MKV_HANDSHAKE_MAX] = {qp->index, type};
+
+    memcpy(out + 2, body, len);
+    return tell(qp->conn, MKV_TYPE_RAIL, out, 2 + len);
+}
+
+static int begin(struct mkv__conn *conn)
+{
+    int error = mkv__rdma_choose(conn);
+
+    if (error) {
+        return error;
+    }
+    error = mkv__rdma_qps_create(conn);
+    for (unsigned i = 0; i < MKV_RDMA_QPS && !error; i++) {
+        error = handshake_of(conn->qps[i]);
+    }
+    if (error) {
+        snprintf(conn->why, sizeof(conn->why), "%s gives no queue pairs: %s%s", conn->device->name,
+                 strerror(-error),
+                 error == -ENOMEM ? " (is the limit of locked memory too low? see: ulimit -l)"
+                                  : "");
+    }
+    return error;
+}
+
+void mkv__rdma_shake_begin(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+    int error = begin(conn);
+
+    conn->path = MKV_RDMA_SHAKING;
+    mkv__timer_set(ep->worker, &conn->timer,
+                   mkv__worker_now(ep->worker) + ep->options.connect_timeout_ns);
+    for (unsigned i = 0; i < MKV_RDMA_QPS && !error; i++) {
+        uint8_t out[MKV_HANDSHAKE_MAX], type = 0;
+        int len = mkv__handshake_start(conn->qps[i]->handshake, &type, out, sizeof(out));
+
+        error = len < 0 ? len : tell_rail(conn->qps[i], type, out, (size_t)len);
+        if (error) {
+            snprintf(conn->why, sizeof(conn->why), "%s", strerror(-error));
+        }
+    }
+    if (error) {
+        give_up(conn, false);
+    }
+}
+
+static void up(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    conn->path = MKV_RDMA_ON_RAILS;
+    MKV_INFO(ep->options.log, "%s: over rdma: %s port %u gid %u", conn->name, conn->device->name,
+             conn->device->port, conn->gid_index);
+    mkv__rdma_polled(conn);
+    if (conn->server) {
+        tell_rails(conn, true, "");
+        return;
+    }
+    mkv__timer_stop(ep->worker, &conn->timer);
+    mkv__rdma_tell_opened(conn);
+}
+
+static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body, size_t len)
+{
+    struct mkv__conn *conn = qp->conn;
+    uint8_t out[MKV_HANDSHAKE_MAX], answer = 0;
+    size_t out_len = 0;
+    int got = mkv__handshake_take(qp->handshake, type, body, len, &answer, out, sizeof(out),
+                                  &out_len, conn->why);
+
+    if (got < 0) {
+        return got;
+    }
+    if (!qp->up) {
+        const struct mkv__hello *peer = mkv__handshake_peer(qp->handshake);
+        int error = mkv__rdma_qp_up(qp, peer->extra, peer->extra_len);
+
+        if (error) {
+            snprintf(conn->why, sizeof(conn->why), "%s: the queue pair does not connect: %s",
+                     conn->device->name, strerror(-error));
+            return error;
+        }
+    }
+    if (mkv__handshake_done(qp->handshake)) {
+        int error = mkv__handshake_seals(qp->handshake, &qp->send_seal, &qp->receive_seal);
+
+        if (error) {
+            return error;
+        }
+        conn->n_up++;
+    }
+    return answer ? tell_rail(qp, answer, out, (size_t)got) : 0;
+}
+
+static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
+{
+    bool is_up = m->body_len >= 1 && m->body[0] == 1;
+
+    if (conn->path != MKV_RDMA_SHAKING) {
+        return;
+    }
+    if (is_up && !conn->server && conn->n_up == MKV_RDMA_QPS) {
+        up(conn);
+        return;
+    }
+    snprintf(conn->why, sizeof(conn->why), "the peer says: ");
+    for (size_t i = 1, at = strlen(conn->why); i < m->body_len && at + 1 < sizeof(conn->why); i++) {
+        conn->why[at++] = m->body[i] >= 32 && m->body[i] < 127 ? (char)m->body[i] : '?';
+        conn->why[at] = '\0';
+    }
+    give_up(conn, false);
+}
+
+void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *m)
+{
+    int error = 0;
+
+    if (m->type == MKV_TYPE_RAILS) {
+        take_rails(conn, m);
+        return;
+    }
+    if (conn->server && conn->path == MKV_RDMA_ON_TCP) {
+        conn->path = MKV_RDMA_SHAKING;
+        error = begin(conn);
+    }
+    if (conn->path != MKV_RDMA_SHAKING) {
+        return;
+    }
+    if (!error && (m->body_len < 2 || m->body[0] >= MKV_RDMA_QPS)) {
+        snprintf(conn->why, sizeof(conn->why), "malformed handshake of a queue pair");
+        error = -EPROTO;
+    }
+    if (!error) {
+        error = take_rail(conn->qps[m->body[0]], m->body[1], m->body + 2, m->body_len - 2);
+    }
+    if (error) {
+        give_up(conn, true);
+    } else if (conn->server && conn->n_up == MKV_RDMA_QPS) {
+        up(conn);
+    }
+}

@@ -1,0 +1,277 @@
+/* Completions, and the messages that they bring. */
+#include "core/auth/auth.h"
+#include "transport/rdma/rdma.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POLL   16
+#define PREFIX 8u
+
+void mkv__rdma_polled(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    conn->worked_ns = mkv__worker_now(ep->worker);
+    conn->polled = true;
+    if (!ep->polling) {
+        ep->polling = true;
+        ep->poller.poll = mkv__rdma_poll;
+        mkv__worker_add_poller(ep->worker, &ep->poller);
+    }
+}
+
+static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
+{
+    char why[160];
+
+    snprintf(why, sizeof(why), "%s of queue pair 0x%x on %s: %s (vendor error 0x%x)",
+             wc->wr_id & 1u << 31 ? "a receive" : "a transfer", wc->qp_num, conn->device->name,
+             conn->endpoint->verbs->wc_status_str(wc->status), wc->vendor_err);
+    MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
+                "%s: rdma: %s", conn->name, why);
+    mkv__rdma_conn_fail(
+        conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT : -ECONNRESET, why);
+}
+
+/* Messages --------------------------------------------------------------------------------------- */
+
+static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const uint8_t *body,
+                   const char **why_out)
+{
+    struct mkv__conn *conn = qp->conn;
+    struct mkv__message message = {
+        .type = h->type,
+        .cls = h->cls,
+        .flags = h->flags,
+        .after_bulk = qp->index != 0,
+        .request_id = h->request_id,
+        .deadline_ms = h->deadline_ms,
+        .body = body + h->aux,
+        .body_len = h->body_len - (uint32_t)h->aux,
+    };
+
+    *why_out = "message of an impossible request";
+    if (mkv__rdma_slot(h->request_id) >= MKV_REQUESTS_MAX || h->aux > h->body_len) {
+        return -EPROTO;
+    }
+    if (conn->server) {
+        int error = mkv__rdma_remote_take(conn, h->request_id, body, h->aux);
+
+        *why_out = "malformed exposure";
+        if (error) {
+            return error;
+        }
+    } else if (h->aux > 0) {
+        *why_out = "wrote outside of the exposure";
+        if (!mkv__rdma_landed(conn, h->request_id, body, h->aux)) {
+            return -EPROTO;
+        }
+    }
+    if (!conn->closing && conn->handlers->message) {
+        conn->handlers->message(conn, conn->arg, &message);
+    }
+    return 0;
+}
+
+static int take(struct mkv__rdma_qp *qp, const uint8_t *frame, size_t len, const char **why_out)
+{
+    struct mkv__conn *conn = qp->conn;
+    struct mkv__header h;
+    int error;
+
+    *why_out = "malformed message";
+    if (len < MKV_HEADER_BYTES || mkv__header_decode(frame, &h) < 0 ||
+        len != MKV_HEADER_BYTES + (size_t)h.body_len) {
+        return -EPROTO;
+    }
+    *why_out = "wrong MAC or sequence";
+    error = mkv__seal_check(qp->receive_seal, frame, frame + MKV_HEADER_BYTES, h.body_len);
+    if (error) {
+        return error;
+    }
+    if (h.type >= 32) {
+        return deliver(qp, &h, frame + MKV_HEADER_BYTES, why_out);
+    }
+    *why_out = "unknown type of message";
+    if (h.type == MKV_TYPE_CANCEL && conn->server && qp->index == 0 &&
+        mkv__rdma_slot(h.request_id) < MKV_REQUESTS_MAX) {
+        mkv__rdma_withdrawn(conn, h.request_id);
+        return 0;
+    }
+    if (h.type == MKV_TYPE_FENCED && !conn->server) {
+        mkv__rdma_fenced(conn, h.request_id);
+        return 0;
+    }
+    return -EPROTO;
+}
+
+static int gather(struct mkv__rdma_qp *qp, const uint8_t *bytes, size_t len, const char **why_out)
+{
+    *why_out = "message too long";
+    if (qp->in_len + len > MKV_HEADER_BYTES + MKV_MESSAGE_MAX) {
+        return -EPROTO;
+    }
+    if (qp->in_len + len > qp->in_cap) {
+        size_t cap = 2 * (qp->in_len + len);
+        uint8_t *in = realloc(qp->in, cap);
+
+        *why_out = "out of memory";
+        if (!in) {
+            return -ENOMEM;
+        }
+        qp->in = in;
+        qp->in_cap = cap;
+    }
+    memcpy(qp->in + qp->in_len, bytes, len);
+    qp->in_len += len;
+    return 0;
+}
+
+static int take_piece(struct mkv__rdma_qp *qp, const uint8_t *bytes, size_t len,
+                      const char **why_out)
+{
+    uint16_t credits;
+    int error;
+
+    *why_out = "malformed message";
+    if (len < PREFIX || bytes[2] > 2) {
+        return -EPROTO;
+    }
+    memcpy(&credits, bytes, sizeof(credits));
+    qp->credits += le16toh(credits);
+    if (qp->credits > 65536) {
+        return -EPROTO;
+    }
+    if (bytes[2] == 2) {
+        return 0;
+    }
+    if (bytes[2] == 1 && qp->in_len == 0) {
+        return take(qp, bytes + PREFIX, len - PREFIX, why_out);
+    }
+    error = gather(qp, bytes + PREFIX, len - PREFIX, why_out);
+    if (!error && bytes[2] == 1) {
+        len = qp->in_len;
+        qp->in_len = 0;
+        error = take(qp, qp->in, len, why_out);
+    }
+    return error;
+}
+
+static void received(struct mkv__rdma_qp *qp, const struct ibv_wc *wc)
+{
+    struct mkv__conn *conn = qp->conn;
+    uint32_t buffer = (uint32_t)wc->wr_id & 0x7fffffffu;
+    size_t each = MKV_RDMA_RECEIVES + MKV_RDMA_SENDS;
+    const uint8_t *bytes = conn->buffers + ((size_t)qp->index * each + buffer) * MKV_RDMA_BUFFER;
+    const char *why = "";
+    int error = take_piece(qp, bytes, wc->byte_len, &why);
+
+    if (conn->closing) {
+        return;
+    }
+    if (!error) {
+        why = "the device takes no receive";
+        error = mkv__rdma_receive(qp, buffer);
+    }
+    if (error) {
+        mkv__rdma_conn_fail(conn, error, why);
+        return;
+    }
+    qp->owed++;
+    mkv__rdma_wake(conn);
+}
+
+/* Polling ---------------------------------------------------------------------------------------- */
+
+static int drain(struct mkv__conn *conn)
+{
+    struct ibv_wc wcs[POLL];
+    int n = ibv_poll_cq(conn->cq, POLL, wcs);
+
+    if (n < 0) {
+        mkv__rdma_conn_fail(conn, -ECONNRESET, "the device's completions cannot be read");
+        return 1;
+    }
+    for (int i = 0; i < n && !conn->closing; i++) {
+        unsigned index = (unsigned)(wcs[i].wr_id >> 32);
+
+        if (wcs[i].status != IBV_WC_SUCCESS) {
+            broken(conn, &wcs[i]);
+        } else if (index < MKV_RDMA_QPS && (wcs[i].wr_id & 1u << 31)) {
+            received(conn->qps[index], &wcs[i]);
+        } else if (index < MKV_RDMA_QPS) {
+            mkv__rdma_sent(conn->qps[index], wcs[i].wr_id);
+        }
+    }
+    if (n > 0 && !conn->closing) {
+        conn->worked_ns = mkv__worker_now(conn->endpoint->worker);
+    }
+    return n;
+}
+
+/* Nothing for a while: events from now on, and one more look, since what came before is not told. */
+static int rest(struct mkv__conn *conn)
+{
+    int n;
+
+    if (ibv_req_notify_cq(conn->cq, 0) != 0) {
+        return 0;
+    }
+    n = drain(conn);
+    conn->polled = n > 0 && !conn->closing;
+    return n;
+}
+
+int mkv__rdma_poll(struct mkv__poller *poller, uint64_t now_ns)
+{
+    struct mkv__endpoint *ep = MKV_CONTAINER_OF(poller, struct mkv__endpoint, poller);
+    bool more = false;
+    int work = 0;
+
+    mkv__rdma_enter(ep);
+    for (struct mkv__conn *conn = ep->conns; conn; conn = conn->next) {
+        int n;
+
+        if (!conn->polled || conn->closing) {
+            continue;
+        }
+        n = drain(conn);
+        if (n == 0 && !conn->closing && now_ns - conn->worked_ns > MKV_RDMA_IDLE_NS) {
+            n = rest(conn);
+        }
+        work += n;
+        more |= conn->polled && !conn->closing;
+    }
+    if (!more && ep->polling) {
+        ep->polling = false;
+        mkv__worker_remove_poller(ep->worker, &ep->poller);
+    }
+    mkv__rdma_leave(ep);
+    return work;
+}
+
+void mkv__rdma_channel_ready(struct mkv__worker *worker, struct mkv__source *source,
+                             unsigned events)
+{
+    struct mkv__rdma_device *device = MKV_CONTAINER_OF(source, struct mkv__rdma_device, source);
+    struct mkv__endpoint *ep = device->endpoint;
+    struct ibv_cq *cq;
+    void *context;
+
+    (void)worker;
+    (void)events;
+    mkv__rdma_enter(ep);
+    while (ep->verbs->get_cq_event(device->channel, &cq, &context) == 0) {
+        struct mkv__conn *conn = context;
+
+        conn->n_events++;
+        if (!conn->closing) {
+            mkv__rdma_polled(conn);
+        }
+    }
+    mkv__rdma_leave(ep);
+}

@@ -1,0 +1,451 @@
+/*
+ * Output of a queue pair: jobs in their order, as chains of work requests with one doorbell and one
+ * completion each. A message goes out as SENDs of at most one receive buffer of the peer:
+ *
+ *   0 credits u16 | 2 flags u8 (1: the last of its message, 2: credits only) | 3 zero u8[5] | bytes
+ */
+#include "core/auth/auth.h"
+#include "transport/rdma/rdma.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PREFIX     8u
+#define PIECE      (MKV_RDMA_BUFFER - PREFIX)
+#define KEPT       2u /* credits that messages leave for credits */
+#define COUNT_MASK 0x7fffffffu
+
+struct chain {
+    struct ibv_send_wr wrs[MKV_RDMA_CHAIN];
+    struct ibv_sge sges[MKV_RDMA_CHAIN][MKV_RDMA_SGE];
+    uint32_t n;
+};
+
+/* Jobs ------------------------------------------------------------------------------------------- */
+
+static void job_queue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
+{
+    *qp->jobs_end = job;
+    qp->jobs_end = &job->next;
+    job->queued = true;
+    job->after = qp->all;
+    job->link = &qp->all;
+    if (job->after) {
+        job->after->link = &job->after;
+    }
+    qp->all = job;
+    mkv__rdma_wake(qp->conn);
+}
+
+void mkv__rdma_job_unqueue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
+{
+    struct mkv__rdma_job **at = &qp->jobs;
+
+    if (!job->queued) {
+        return;
+    }
+    while (*at != job) {
+        at = &(*at)->next;
+    }
+    *at = job->next;
+    if (qp->jobs_end == &job->next) {
+        qp->jobs_end = at;
+    }
+    job->queued = false;
+}
+
+void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int status)
+{
+    struct mkv__bulk *bulk = job->bulk;
+
+    mkv__rdma_job_unqueue(qp, job);
+    *job->link = job->after;
+    if (job->after) {
+        job->after->link = job->link;
+    }
+    mkv__rdma_strays_put(qp->conn->endpoint, &job->strays);
+    free(job);
+    if (bulk) {
+        uint64_t request_id = bulk->request_id;
+
+        bulk->done(bulk, status);
+        mkv__rdma_fence_now(qp->conn, request_id);
+    }
+}
+
+void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status)
+{
+    qp->n_posted = 0;
+    while (qp->all) {
+        mkv__rdma_job_end(qp, qp->all, status);
+    }
+}
+
+int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
+                          const void *extra, size_t extra_len, const void *body)
+{
+    struct mkv__header h = *header;
+    size_t len = MKV_HEADER_BYTES + extra_len + header->body_len;
+    struct mkv__rdma_job *job = calloc(1, sizeof(*job) + len);
+    int error;
+
+    if (!job) {
+        return -ENOMEM;
+    }
+    h.aux = extra_len;
+    h.body_len = (uint32_t)(extra_len + header->body_len);
+    job->kind = MKV_RDMA_MESSAGE;
+    job->len = len;
+    mkv__header_encode(&h, job->bytes);
+    if (extra_len > 0) {
+        memcpy(job->bytes + MKV_HEADER_BYTES, extra, extra_len);
+    }
+    if (header->body_len > 0) {
+        memcpy(job->bytes + MKV_HEADER_BYTES + extra_len, body, header->body_len);
+    }
+    /* Messages of a queue pair keep their order, and none is taken back. */
+    error = mkv__seal_apply(qp->send_seal, job->bytes, job->bytes + MKV_HEADER_BYTES, h.body_len);
+    if (error) {
+        free(job);
+        return error;
+    }
+    qp->conn->waiting += len;
+    job_queue(qp, job);
+    return 0;
+}
+
+int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
+                       struct mkv__bulk *bulk)
+{
+    struct mkv__rdma_job *job = calloc(1, sizeof(*job));
+    int error;
+
+    if (!job) {
+        return -ENOMEM;
+    }
+    error = mkv__rdma_strays_get(qp->conn->endpoint, bulk->pieces, bulk->n_pieces,
+                                 qp->conn->device_index,
+                                 kind == MKV_RDMA_READ ? IBV_ACCESS_LOCAL_WRITE : 0, &job->strays);
+    if (error) {
+        free(job);
+        return error;
+    }
+    job->kind = kind;
+    job->bulk = bulk;
+    job_queue(qp, job);
+    return 0;
+}
+
+/* Work requests ---------------------------------------------------------------------------------- */
+
+static uint8_t *buffer_take(struct mkv__rdma_qp *qp)
+{
+    size_t each = MKV_RDMA_RECEIVES + MKV_RDMA_SENDS;
+    size_t at = qp->index * each + MKV_RDMA_RECEIVES + qp->next_buffer;
+
+    qp->next_buffer = (qp->next_buffer + 1) % MKV_RDMA_SENDS;
+    qp->buffers_used++;
+    return qp->conn->buffers + at * MKV_RDMA_BUFFER;
+}
+
+static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct chain *c,
+                                   struct mkv__rdma_job *job, uint64_t bytes, bool buffer)
+{
+    struct ibv_send_wr *wr = &c->wrs[c->n];
+    uint32_t count = (qp->posted_head + qp->n_posted) & COUNT_MASK;
+
+    memset(wr, 0, sizeof(*wr));
+    wr->wr_id = (uint64_t)qp->index << 32 | count;
+    wr->sg_list = c->sges[c->n];
+    if (c->n > 0) {
+        c->wrs[c->n - 1].next = wr;
+    }
+    c->n++;
+    qp->posted[count % MKV_RDMA_DEPTH] = (struct mkv__rdma_posted){
+        .job = job,
+        .bytes = bytes,
+        .posted_ns = mkv__worker_now(qp->conn->endpoint->worker),
+        .buffer = buffer,
+    };
+    qp->n_posted++;
+    qp->flight += bytes;
+    if (job) {
+        job->in_flight++;
+    }
+    return wr;
+}
+
+static void put_send(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job,
+                     const uint8_t *bytes, size_t len, uint8_t flags)
+{
+    struct ibv_send_wr *wr = next_wr(qp, c, job, 0, true);
+    uint8_t *buffer = buffer_take(qp);
+    uint16_t credits = htole16((uint16_t)qp->owed);
+
+    memset(buffer, 0, PREFIX);
+    memcpy(buffer, &credits, sizeof(credits));
+    buffer[2] = flags;
+    if (len > 0) {
+        memcpy(buffer + PREFIX, bytes, len);
+    }
+    wr->opcode = IBV_WR_SEND;
+    wr->num_sge = 1;
+    wr->sg_list[0] = (struct ibv_sge){(uintptr_t)buffer, (uint32_t)(PREFIX + len),
+                                      qp->conn->buffers_mr->lkey};
+    qp->owed = 0;
+    qp->credits--;
+}
+
+/* The next SEND of a message. False: it has to wait. */
+static bool step_message(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+{
+    size_t left = job->len - job->sent;
+    size_t now = left < PIECE ? left : PIECE;
+
+    if (qp->credits <= KEPT || qp->buffers_used + 1 >= MKV_RDMA_SENDS) {
+        return false;
+    }
+    put_send(qp, c, job, job->bytes + job->sent, now, now == left ? 1 : 0);
+    job->sent += now;
+    if (job->sent == job->len) {
+        qp->conn->waiting -= job->len;
+        mkv__rdma_job_unqueue(qp, job);
+    }
+    return true;
+}
+
+static void settle(struct mkv__rdma_job *job)
+{
+    const struct mkv__bulk *bulk = job->bulk;
+
+    while (job->piece < bulk->n_pieces && job->at >= bulk->pieces[job->piece].len) {
+        job->piece++;
+        job->at = 0;
+    }
+}
+
+/* Fills the local side of a work request with at most len bytes that follow each other in the linear
+ * space. Returns how many. */
+static uint64_t gather(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint64_t len,
+                       struct ibv_sge *sges, int *n_out)
+{
+    const struct mkv__bulk *bulk = job->bulk;
+    uint64_t offset = bulk->pieces[job->piece].offset + job->at;
+    uint64_t sum = 0;
+    uint32_t n = 0;
+
+    while (sum < len && n < qp->conn->device->max_sge) {
+        const struct mkv__piece *p;
+        struct ibv_mr *mr;
+        uint64_t here;
+
+        settle(job);
+        if (job->piece >= bulk->n_pieces) {
+            break;
+        }
+        p = &bulk->pieces[job->piece];
+        if (p->offset + job->at != offset + sum) {
+            break;
+        }
+        here = p->len - job->at < len - sum ? p->len - job->at : len - sum;
+        mr = mkv__rdma_region_of(qp->conn->endpoint, (uint8_t *)p->addr + job->at, here,
+                                 qp->conn->device_index);
+        if (!mr) {
+            break;
+        }
+        sges[n++] = (struct ibv_sge){(uintptr_t)p->addr + job->at, (uint32_t)here, mr->lkey};
+        job->at += here;
+        sum += here;
+    }
+    *n_out = (int)n;
+    return sum;
+}
+
+/* The next WRITE or READ of a bulk. 1: made; 0: it has to wait, or it is all posted; -EPROTO. */
+static int step_bulk(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+{
+    struct mkv__conn *conn = qp->conn;
+    const struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(job->bulk->request_id)];
+    struct ibv_sge sges[MKV_RDMA_SGE];
+    struct ibv_send_wr *wr;
+    uint64_t address, run, len;
+    uint32_t rkey;
+    int n = 0;
+
+    if (qp->flight >= MKV_RDMA_FLIGHT) {
+        return 0;
+    }
+    run = mkv__rdma_remote_at(remote, job->bulk->pieces[job->piece].offset + job->at, &address,
+                              &rkey);
+    run = run < MKV_RDMA_SLICE ? run : MKV_RDMA_SLICE;
+    len = run > 0 ? gather(qp, job, run, sges, &n) : 0;
+    if (len == 0) {
+        return -EPROTO;
+    }
+    wr = next_wr(qp, c, job, len, false);
+    memcpy(wr->sg_list, sges, (size_t)n * sizeof(sges[0]));
+    wr->num_sge = n;
+    wr->opcode = job->kind == MKV_RDMA_WRITE ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
+    wr->wr.rdma.remote_addr = address;
+    wr->wr.rdma.rkey = rkey;
+    settle(job);
+    if (job->piece >= job->bulk->n_pieces) {
+        mkv__rdma_job_unqueue(qp, job);
+    }
+    return 1;
+}
+
+/* Nothing is left to post of it, or its request was withdrawn. */
+static bool is_over(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
+{
+    const struct mkv__rdma_remote *r = &qp->conn->remotes[mkv__rdma_slot(job->bulk->request_id)];
+
+    settle(job);
+    return job->piece >= job->bulk->n_pieces || !r->there || r->request_id != job->bulk->request_id;
+}
+
+/* Ends bulk at the head that moves nothing (any more). False: the session is closed. */
+static bool end_empty(struct mkv__rdma_qp *qp)
+{
+    struct mkv__conn *conn = qp->conn;
+
+    while (!conn->closing && qp->jobs && qp->jobs->kind != MKV_RDMA_MESSAGE) {
+        struct mkv__rdma_job *job = qp->jobs;
+
+        if (!is_over(qp, job)) {
+            return true;
+        }
+        mkv__rdma_job_unqueue(qp, job);
+        if (job->in_flight == 0) {
+            bool nothing = job->piece >= job->bulk->n_pieces;
+
+            mkv__rdma_job_end(qp, job, nothing ? 0 : -ECANCELED);
+        } else {
+            job->aborted = true;
+        }
+    }
+    return !conn->closing;
+}
+
+static int fill(struct mkv__rdma_qp *qp, struct chain *c)
+{
+    c->n = 0;
+    while (c->n < MKV_RDMA_CHAIN && qp->n_posted + 1 < MKV_RDMA_DEPTH) {
+        struct mkv__rdma_job *job = qp->jobs;
+        int made;
+
+        /* What ends here would tell its owner, which may close: not in the middle of a chain. */
+        if (!job || (job->kind != MKV_RDMA_MESSAGE && is_over(qp, job))) {
+            break;
+        }
+        made = job->kind == MKV_RDMA_MESSAGE ? step_message(qp, c, job) : step_bulk(qp, c, job);
+        if (made < 0) {
+            return made;
+        }
+        if (made == 0) {
+            break;
+        }
+    }
+    if (c->n == 0 && qp->owed >= MKV_RDMA_RECEIVES / 2 && qp->credits > 0 &&
+        qp->buffers_used < MKV_RDMA_SENDS && qp->n_posted < MKV_RDMA_DEPTH) {
+        put_send(qp, c, NULL, NULL, 0, 2);
+    }
+    return 0;
+}
+
+void mkv__rdma_flush(struct mkv__rdma_qp *qp)
+{
+    struct mkv__endpoint *ep = qp->conn->endpoint;
+    struct chain chain;
+
+    while (qp->up && end_empty(qp)) {
+        struct ibv_send_wr *bad;
+        int error = fill(qp, &chain);
+
+        if (error) {
+            mkv__rdma_conn_fail(qp->conn, error, "bulk outside of the exposure");
+            return;
+        }
+        if (chain.n == 0) {
+            return;
+        }
+        for (uint32_t i = MKV_RDMA_SIGNAL - 1; i < chain.n; i += MKV_RDMA_SIGNAL) {
+            chain.wrs[i].send_flags |= IBV_SEND_SIGNALED;
+        }
+        chain.wrs[chain.n - 1].send_flags |= IBV_SEND_SIGNALED;
+        ep->signals += (chain.n + MKV_RDMA_SIGNAL - 1) / MKV_RDMA_SIGNAL;
+        ep->doorbells++;
+        if (ibv_post_send(qp->qp, chain.wrs, &bad) != 0) {
+            mkv__rdma_conn_fail(qp->conn, -ECONNRESET, "the device takes no work request");
+            return;
+        }
+        mkv__rdma_polled(qp->conn);
+    }
+}
+
+/* Completions ------------------------------------------------------------------------------------ */
+
+/* Bytes of a read lie in place. False: the session or the job is gone. */
+static bool tell_landed(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint64_t len)
+{
+    struct mkv__bulk *bulk = job->bulk;
+
+    while (len > 0 && !job->aborted) {
+        const struct mkv__piece *p = &bulk->pieces[job->landed_piece];
+        uint64_t at = job->landed_at;
+        uint64_t here = p->len - at < len ? p->len - at : len;
+        uint32_t piece = job->landed_piece;
+
+        if (here == 0) {
+            job->landed_piece++;
+            job->landed_at = 0;
+            continue;
+        }
+        job->landed_at += here;
+        len -= here;
+        if (bulk->landed) {
+            bulk->landed(bulk, piece, at, (const uint8_t *)p->addr + at, here);
+        }
+        if (qp->conn->closing) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id)
+{
+    struct mkv__conn *conn = qp->conn;
+    uint32_t n = (((uint32_t)wr_id - qp->posted_head) & COUNT_MASK) + 1;
+
+    if (n > qp->n_posted) {
+        mkv__rdma_conn_fail(conn, -EPROTO, "a completion of nothing");
+        return;
+    }
+    while (n-- > 0) {
+        struct mkv__rdma_posted *p = &qp->posted[qp->posted_head % MKV_RDMA_DEPTH];
+        struct mkv__rdma_job *job = p->job;
+        uint64_t bytes = p->bytes;
+
+        qp->posted_head = (qp->posted_head + 1) & COUNT_MASK;
+        qp->n_posted--;
+        qp->flight -= bytes;
+        qp->buffers_used -= p->buffer;
+        if (!job) {
+            continue;
+        }
+        /* It is still counted as in flight while its owner is told, so that it stays. */
+        if (job->kind == MKV_RDMA_READ && !tell_landed(qp, job, bytes)) {
+            return;
+        }
+        if (--job->in_flight == 0 && !job->queued) {
+            mkv__rdma_job_end(qp, job, job->aborted ? -ECANCELED : 0);
+        }
+        if (conn->closing) {
+            return;
+        }
+    }
+    mkv__rdma_wake(conn);
+}

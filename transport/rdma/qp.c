@@ -1,0 +1,208 @@
+#include "core/auth/auth.h"
+#include "transport/rdma/rdma.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QP_BUFFERS (MKV_RDMA_RECEIVES + MKV_RDMA_SENDS)
+#define TIMEOUT    14 /* 4.096 us * 2^14: 67 ms until a packet is sent again */
+#define RETRIES    7
+#define MIN_RNR    12 /* 0.64 ms */
+
+int mkv__rdma_receive(struct mkv__rdma_qp *qp, uint32_t buffer)
+{
+    struct mkv__conn *conn = qp->conn;
+    size_t at = ((size_t)qp->index * QP_BUFFERS + buffer) * MKV_RDMA_BUFFER;
+    struct ibv_sge sge = {(uintptr_t)(conn->buffers + at), MKV_RDMA_BUFFER, conn->buffers_mr->lkey};
+    struct ibv_recv_wr wr = {
+        .wr_id = (uint64_t)qp->index << 32 | 1u << 31 | buffer, .sg_list = &sge, .num_sge = 1};
+    struct ibv_recv_wr *bad;
+
+    return -ibv_post_recv(qp->qp, &wr, &bad);
+}
+
+static void attributes_encode(const struct mkv__rdma_qp *qp, uint8_t out[MKV_RDMA_ATTRIBUTES])
+{
+    const struct mkv__conn *conn = qp->conn;
+    uint32_t words[] = {htole32(qp->qp->qp_num), htole32(qp->psn), htole32(MKV_RDMA_RECEIVES)};
+
+    memset(out, 0, MKV_RDMA_ATTRIBUTES);
+    memcpy(out, words, sizeof(words));
+    out[12] = conn->device->mtu;
+    out[13] = conn->gid_type;
+    out[14] = conn->device->reads;
+    memcpy(out + 16, conn->gid, 16);
+}
+
+static int qp_create(struct mkv__conn *conn, uint8_t index)
+{
+    struct mkv__rdma_qp *qp = calloc(1, sizeof(*qp));
+    struct ibv_qp_init_attr how = {
+        .send_cq = conn->cq,
+        .recv_cq = conn->cq,
+        .cap = {.max_send_wr = MKV_RDMA_DEPTH,
+                .max_recv_wr = MKV_RDMA_RECEIVES,
+                .max_send_sge = conn->device->max_sge,
+                .max_recv_sge = 1},
+        .qp_type = IBV_QPT_RC,
+    };
+    struct ibv_qp_attr init = {
+        .qp_state = IBV_QPS_INIT,
+        .port_num = conn->device->port,
+        /* The server's memory is nobody's: it writes and reads itself. */
+        .qp_access_flags = conn->server ? 0 : IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ,
+    };
+    int error;
+
+    if (!qp) {
+        return -ENOMEM;
+    }
+    conn->qps[index] = qp;
+    qp->conn = conn;
+    qp->index = index;
+    qp->jobs_end = &qp->jobs;
+    error = mkv__random(&qp->psn, sizeof(qp->psn));
+    if (error) {
+        return error;
+    }
+    qp->psn &= 0xffffff;
+    qp->qp = conn->endpoint->verbs->create_qp(conn->device->pd, &how);
+    if (!qp->qp) {
+        return mkv__verbs_errno();
+    }
+    error = -conn->endpoint->verbs->modify_qp(
+        qp->qp, &init, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
+    for (uint32_t i = 0; i < MKV_RDMA_RECEIVES && !error; i++) {
+        error = mkv__rdma_receive(qp, i);
+    }
+    attributes_encode(qp, qp->attributes);
+    return error;
+}
+
+int mkv__rdma_qps_create(struct mkv__conn *conn)
+{
+    const struct mkv__verbs *verbs = conn->endpoint->verbs;
+    size_t bytes = (size_t)MKV_RDMA_QPS * QP_BUFFERS * MKV_RDMA_BUFFER;
+    int error = 0;
+
+    /* Room for each completion that there can be: it cannot overrun. */
+    conn->cq = verbs->create_cq(conn->device->context,
+                                (int)(MKV_RDMA_QPS * (MKV_RDMA_DEPTH + MKV_RDMA_RECEIVES)), conn,
+                                conn->device->channel, 0);
+    if (!conn->cq) {
+        return mkv__verbs_errno();
+    }
+    conn->buffers = aligned_alloc(4096, bytes);
+    if (!conn->buffers) {
+        return -ENOMEM;
+    }
+    conn->buffers_mr = verbs->reg_mr(conn->device->pd, conn->buffers, bytes,
+                                     IBV_ACCESS_LOCAL_WRITE);
+    if (!conn->buffers_mr) {
+        return mkv__verbs_errno();
+    }
+    for (uint8_t i = 0; i < MKV_RDMA_QPS && !error; i++) {
+        error = qp_create(conn, i);
+    }
+    return error;
+}
+
+static int ready_to_receive(struct mkv__rdma_qp *qp, const uint8_t *peer)
+{
+    const struct mkv__conn *conn = qp->conn;
+    uint32_t words[3];
+    struct ibv_qp_attr a = {
+        .qp_state = IBV_QPS_RTR,
+        .path_mtu = peer[12] < conn->device->mtu ? peer[12] : conn->device->mtu,
+        .max_dest_rd_atomic = conn->device->reads,
+        .min_rnr_timer = MIN_RNR,
+        .ah_attr = {.is_global = 1,
+                    .port_num = conn->device->port,
+                    .grh = {.sgid_index = conn->gid_index, .hop_limit = 64}},
+    };
+
+    memcpy(words, peer, sizeof(words));
+    a.dest_qp_num = le32toh(words[0]);
+    a.rq_psn = le32toh(words[1]);
+    memcpy(a.ah_attr.grh.dgid.raw, peer + 16, 16);
+    return -conn->endpoint->verbs->modify_qp(qp->qp, &a,
+                                             IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
+                                                 IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+                                                 IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
+}
+
+static int ready_to_send(struct mkv__rdma_qp *qp, const uint8_t *peer)
+{
+    const struct mkv__conn *conn = qp->conn;
+    struct ibv_qp_attr a = {
+        .qp_state = IBV_QPS_RTS,
+        .timeout = TIMEOUT,
+        .retry_cnt = RETRIES,
+        .rnr_retry = 7,
+        .sq_psn = qp->psn,
+        .max_rd_atomic = peer[14] < conn->device->reads ? peer[14] : conn->device->reads,
+    };
+
+    return -conn->endpoint->verbs->modify_qp(qp->qp, &a,
+                                             IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
+                                                 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
+                                                 IBV_QP_MAX_QP_RD_ATOMIC);
+}
+
+int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len)
+{
+    uint32_t credits;
+    int error;
+
+    if (len != MKV_RDMA_ATTRIBUTES || attributes[12] < IBV_MTU_256 ||
+        attributes[12] > IBV_MTU_4096 || attributes[14] < 1) {
+        return -EPROTO;
+    }
+    memcpy(&credits, attributes + 8, sizeof(credits));
+    credits = le32toh(credits);
+    if (credits < 4 || credits > 65536) {
+        return -EPROTO;
+    }
+    qp->credits = credits;
+    error = ready_to_receive(qp, attributes);
+    error = error ? error : ready_to_send(qp, attributes);
+    qp->up = !error;
+    return error;
+}
+
+static void qp_destroy(struct mkv__rdma_qp *qp)
+{
+    struct ibv_qp_attr failed = {.qp_state = IBV_QPS_ERR};
+
+    if (qp->qp) {
+        (void)qp->conn->endpoint->verbs->modify_qp(qp->qp, &failed, IBV_QP_STATE);
+        (void)qp->conn->endpoint->verbs->destroy_qp(qp->qp);
+        qp->qp = NULL;
+    }
+    qp->up = false;
+}
+
+void mkv__rdma_qps_destroy(struct mkv__conn *conn)
+{
+    const struct mkv__verbs *verbs = conn->endpoint->verbs;
+
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        if (conn->qps[i]) {
+            qp_destroy(conn->qps[i]);
+        }
+    }
+    if (conn->cq) {
+        if (conn->n_events > 0) {
+            verbs->ack_cq_events(conn->cq, conn->n_events);
+            conn->n_events = 0;
+        }
+        (void)verbs->destroy_cq(conn->cq);
+        conn->cq = NULL;
+    }
+    if (conn->buffers_mr) {
+        (void)verbs->dereg_mr(conn->buffers_mr);
+        conn->buffers_mr = NULL;
+    }
+}

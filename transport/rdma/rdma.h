@@ -1,0 +1,316 @@
+/*
+ * What the files of transport/rdma share. A session (struct mkv__conn) begins as a tcp session,
+ * which authenticates it and stays as its bootstrap; over it the queue pairs ("rails") shake hands
+ * once more, each with its own nonces and keys and with QPN, PSN and GID in the transcript. From
+ * then on messages and bulk go over the queue pairs. Where they cannot be had the session stays what
+ * it is: tcp.
+ *
+ * Queue pair 0 carries messages, the others bulk and the replies that come after it.
+ *
+ * Lifetimes: as in tcp. A session that ends destroys its queue pairs first: then nobody writes to or
+ * reads from the memory any more, whatever was on its way, and everything is given back.
+ */
+#ifndef TRANSPORT_RDMA_RDMA_H
+#define TRANSPORT_RDMA_RDMA_H
+
+#include "core/base.h"
+#include "core/log.h"
+#include "transport/rdma/verbs.h"
+#include "transport/tcp/bootstrap.h"
+#include "transport/transport.h"
+
+#define MKV_RDMA_QPS        2u          /* of a session: messages, bulk */
+#define MKV_RDMA_BUFFER     8192u       /* bytes of a receive buffer: the longest SEND */
+#define MKV_RDMA_RECEIVES   64u         /* posted per queue pair: the peer's credits */
+#define MKV_RDMA_SENDS      32u         /* send buffers per queue pair */
+#define MKV_RDMA_DEPTH      256u        /* work requests of a send queue */
+#define MKV_RDMA_CHAIN      32u         /* work requests of one doorbell */
+#define MKV_RDMA_SIGNAL     16u         /* at most as many in a row without a completion */
+#define MKV_RDMA_SLICE      (1u << 20)  /* bytes of one WRITE or READ */
+#define MKV_RDMA_FLIGHT     (4u << 20)  /* bytes of bulk on their way per queue pair */
+#define MKV_RDMA_FULL       (16u << 20) /* waiting output, bytes: send says -EAGAIN */
+#define MKV_RDMA_SGE        8u          /* local pieces of one work request, at most */
+#define MKV_RDMA_RUNS_MAX   8192u       /* of an exposure, as the peer is told */
+#define MKV_RDMA_ATTRIBUTES 40u         /* bytes of a queue pair in the handshake */
+#define MKV_RDMA_DEVICES    8u
+#define MKV_RDMA_GRACE_NS   UINT64_C(500000000) /* until a fence is forced, as the peer is silent */
+#define MKV_RDMA_STUCK_NS   UINT64_C(4000000000) /* a work request that takes longer never ends */
+#define MKV_RDMA_IDLE_NS    UINT64_C(50000) /* without a completion: sleep until there is one */
+
+/* ---- devices and memory ------------------------------------------------------------------------ */
+
+struct mkv__rdma_device {
+    struct ibv_context *context;
+    struct ibv_pd *pd;
+    struct ibv_comp_channel *channel;
+    struct mkv__source source; /* the channel's */
+    struct mkv__endpoint *endpoint;
+    uint8_t port;
+    uint8_t mtu;   /* enum ibv_mtu */
+    uint8_t reads; /* outstanding READs of a queue pair */
+    uint32_t max_sge;
+    char name[64];
+};
+
+/* Memory that the devices may use. Registered on a device when it is first used there. */
+struct mkv__rdma_region {
+    struct mkv__rdma_region *next;
+    uint8_t *base;
+    size_t len;
+    bool stray; /* for one transfer */
+    struct ibv_mr *mrs[MKV_RDMA_DEVICES];
+};
+
+/* What was registered for one transfer alone. */
+struct mkv__rdma_strays {
+    struct mkv__rdma_region **regions;
+    uint32_t n;
+};
+
+/* ---- what the peer has exposed ------------------------------------------------------------------- */
+
+/* `count` runs of `len` bytes, `stride` bytes apart, from `address` on. 32 bytes on the wire. */
+struct mkv__rdma_run {
+    uint64_t address, stride;
+    uint32_t len, count, rkey;
+    uint64_t offset; /* of the first in the linear space */
+};
+
+struct mkv__rdma_remote {
+    uint64_t request_id;
+    bool there;   /* it may be written to and read from */
+    bool fencing; /* it was withdrawn, and the client waits for FENCED */
+    uint32_t n;
+    uint64_t len;
+    struct mkv__rdma_run *runs;
+    uint64_t *ranges; /* that were written: offset and length each */
+    uint32_t n_ranges;
+};
+
+/* ---- queue pairs ----------------------------------------------------------------------------------- */
+
+enum mkv__rdma_job_kind { MKV_RDMA_MESSAGE, MKV_RDMA_WRITE, MKV_RDMA_READ };
+
+/* In the output queue of a queue pair, in the order in which they go out. */
+struct mkv__rdma_job {
+    struct mkv__rdma_job *next;          /* to be posted */
+    struct mkv__rdma_job *after, **link; /* all of the queue pair that have not ended */
+    enum mkv__rdma_job_kind kind;
+    bool queued, aborted;
+    uint32_t in_flight; /* work requests */
+    /* bulk */
+    struct mkv__bulk *bulk;
+    struct mkv__rdma_strays strays;
+    uint32_t piece, landed_piece; /* the next to post; read: the next to be told */
+    uint64_t at, landed_at;       /* in it */
+    /* message */
+    size_t len, sent;
+    uint8_t bytes[];
+};
+
+/* A posted work request, until a completion says that it and all before it are done. */
+struct mkv__rdma_posted {
+    struct mkv__rdma_job *job; /* NULL: credits */
+    uint64_t bytes;            /* of bulk */
+    uint64_t posted_ns;
+    bool buffer; /* holds a send buffer */
+};
+
+struct mkv__rdma_qp {
+    struct mkv__conn *conn;
+    uint8_t index;
+    struct ibv_qp *qp;
+    uint32_t psn;
+    struct mkv__handshake *handshake;
+    struct mkv__seal *send_seal, *receive_seal;
+    uint8_t attributes[MKV_RDMA_ATTRIBUTES];
+    bool up; /* ready to send */
+
+    struct mkv__rdma_job *jobs, **jobs_end;         /* to be posted */
+    struct mkv__rdma_job *all;                      /* that have not ended */
+    struct mkv__rdma_posted posted[MKV_RDMA_DEPTH]; /* ring */
+    uint32_t posted_head, n_posted;                 /* head counts on, modulo 2^31 */
+    uint64_t flight;                                /* bytes of bulk */
+    uint32_t credits; /* receives that the peer has posted and we have not used */
+    uint32_t owed;    /* receives posted again that the peer has not been told of */
+    uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
+
+    uint8_t *in; /* a message that arrives in several SENDs */
+    size_t in_len, in_cap;
+};
+
+enum mkv__rdma_path { MKV_RDMA_ON_TCP, MKV_RDMA_SHAKING, MKV_RDMA_ON_RAILS };
+
+/* An exposure, and what was registered for it. */
+struct mkv__rdma_exposed {
+    struct mkv__exposure *exposure;
+    struct mkv__rdma_strays strays;
+    bool told;      /* the peer knows it */
+    bool withdrawn; /* CANCEL is sent, FENCED has not come */
+};
+
+struct mkv__conn {
+    struct mkv__endpoint *endpoint;
+    struct mkv__conn *tcp;
+    struct mkv__conn *next, **link, *dead_next;
+    const struct mkv__conn_handlers *handlers;
+    void *arg;
+    bool server, opened, closing, want_writable, polled;
+    char name[300];
+    enum mkv__rdma_path path;
+    const struct mkv__hello *peer;   /* of the tcp session */
+    const struct mkv__auth_key *key; /* server: that the tcp session has proved; NULL: none */
+    struct mkv__rdma_device *device;
+    uint8_t device_index, gid_index, gid_type;
+    uint8_t gid[16];
+    struct ibv_cq *cq;
+    unsigned n_events;  /* of the cq, not acknowledged */
+    uint64_t worked_ns; /* when there last was a completion */
+    struct mkv__rdma_qp *qps[MKV_RDMA_QPS];
+    unsigned n_up;
+    uint8_t *buffers; /* receive buffers of all queue pairs, then send buffers */
+    struct ibv_mr *buffers_mr;
+    size_t waiting; /* bytes of messages not posted */
+
+    struct mkv__rdma_exposed exposed[MKV_REQUESTS_MAX];
+    struct mkv__rdma_remote remotes[MKV_REQUESTS_MAX];
+    struct mkv__deferred pump;
+    struct mkv__timer timer; /* fences, and work requests that never end */
+    uint64_t fence_ns;       /* the oldest fence is forced then; 0: none */
+    char why[300];           /* why it is on tcp */
+};
+
+struct mkv__listener {
+    struct mkv__listener *tcp;
+    struct mkv__listen_handlers handlers;
+    struct mkv__endpoint **endpoints;
+    size_t n;
+};
+
+struct mkv__endpoint {
+    struct mkv__worker *worker;
+    struct mkv__endpoint_options options;
+    struct mkv__endpoint *tcp;
+    const struct mkv__verbs *verbs; /* NULL: no RDMA here, see why */
+    struct mkv__rdma_device devices[MKV_RDMA_DEVICES];
+    unsigned n_devices;
+    bool off; /* memory could not be registered: sessions stay on tcp */
+    struct mkv__rdma_region *regions;
+    struct mkv__conn *conns, *dead_conns;
+    struct mkv__poller poller;
+    bool polling;
+    struct mkv__deferred reaper;
+    struct mkv__log_limit limit;
+    unsigned busy;
+    bool closed;
+    uint64_t doorbells, signals; /* counted */
+    char why[300];
+};
+
+/* endpoint.c */
+void mkv__rdma_enter(struct mkv__endpoint *ep);
+void mkv__rdma_leave(struct mkv__endpoint *ep);
+
+/* device.c */
+/* Opens what there is. None is no error: ep->why says what keeps RDMA from working. */
+void mkv__rdma_devices_open(struct mkv__endpoint *ep);
+void mkv__rdma_devices_close(struct mkv__endpoint *ep);
+/* Chooses device, port and GID by the address of our end of the tcp session: the network has chosen
+ * that one. -ENODEV with conn->why. */
+int mkv__rdma_choose(struct mkv__conn *conn);
+
+/* region.c */
+int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len);
+void mkv__rdma_region_remove(struct mkv__endpoint *ep, void *addr, size_t len);
+/* The registration of these bytes on a device, NULL: there is none. */
+struct ibv_mr *mkv__rdma_region_of(struct mkv__endpoint *ep, const void *addr, size_t len,
+                                   unsigned device);
+/* Registers what of these pieces is not registered yet. Errors: -ENOMEM (memlock), -EFAULT. */
+int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *pieces, uint32_t n,
+                         unsigned device, int access, struct mkv__rdma_strays *out);
+void mkv__rdma_strays_put(struct mkv__endpoint *ep, struct mkv__rdma_strays *strays);
+
+/* conn.c */
+extern const struct mkv__conn_handlers mkv__rdma_over_tcp;
+struct mkv__conn *mkv__rdma_conn_new(struct mkv__endpoint *ep, bool server);
+int mkv__rdma_connect(struct mkv__endpoint *ep, const char *address,
+                      const struct mkv__conn_handlers *handlers, void *arg, struct mkv__conn **out);
+void mkv__rdma_close(struct mkv__conn *conn);
+void mkv__rdma_conn_fail(struct mkv__conn *conn, int error, const char *why);
+void mkv__rdma_conn_free(struct mkv__conn *conn);
+void mkv__rdma_tell_opened(struct mkv__conn *conn);
+void mkv__rdma_wake(struct mkv__conn *conn);
+int mkv__rdma_send(struct mkv__conn *conn, const struct mkv__message *message);
+uint64_t mkv__rdma_unsent(const struct mkv__conn *conn);
+
+/* handshake.c: the queue pairs', over the tcp session */
+void mkv__rdma_shake_begin(struct mkv__conn *conn);
+void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *message);
+void mkv__rdma_shake_late(struct mkv__conn *conn);
+void mkv__rdma_rails_free(struct mkv__conn *conn);
+
+/* qp.c */
+int mkv__rdma_qps_create(struct mkv__conn *conn); /* in INIT, with their receives posted */
+int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len);
+/* Afterwards no memory is touched any more. */
+void mkv__rdma_qps_destroy(struct mkv__conn *conn);
+int mkv__rdma_receive(struct mkv__rdma_qp *qp, uint32_t buffer);
+
+/* output.c */
+int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
+                          const void *extra, size_t extra_len, const void *body);
+int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
+                       struct mkv__bulk *bulk);
+void mkv__rdma_flush(struct mkv__rdma_qp *qp);
+void mkv__rdma_job_unqueue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job);
+/* Tells the owner of a bulk, and frees the job. */
+void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int status);
+/* A completion of this queue pair's send queue: all up to it are done. */
+void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id);
+void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status);
+
+/* input.c */
+int mkv__rdma_poll(struct mkv__poller *poller, uint64_t now_ns);
+void mkv__rdma_channel_ready(struct mkv__worker *worker, struct mkv__source *source,
+                             unsigned events);
+/* From now on the completion queue is looked at once a turn, until it is empty for a while. */
+void mkv__rdma_polled(struct mkv__conn *conn);
+
+/* exposure.c */
+int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure);
+void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);
+void mkv__rdma_conceal_all(struct mkv__conn *conn);
+void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id);
+/* The exposure of a request that is about to be sent, as the peer is told: *out is freed by the
+ * caller, NULL when there is none. */
+int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8_t **out,
+                              size_t *len_out);
+/* Server: what came with a request. */
+int mkv__rdma_remote_take(struct mkv__conn *conn, uint64_t request_id, const uint8_t *bytes,
+                          size_t len);
+/* The bytes at offset that lie together: how many, and where. 0: outside. */
+uint64_t mkv__rdma_remote_at(const struct mkv__rdma_remote *remote, uint64_t offset,
+                             uint64_t *address_out, uint32_t *rkey_out);
+/* Client: bytes that the server says it has written. False: not of this exposure. */
+bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t *ranges,
+                      size_t len);
+
+/* bulk.c */
+int mkv__rdma_write(struct mkv__conn *conn, struct mkv__bulk *bulk);
+int mkv__rdma_read(struct mkv__conn *conn, struct mkv__bulk *bulk);
+void mkv__rdma_abort(struct mkv__conn *conn, struct mkv__bulk *bulk);
+void mkv__rdma_withdrawn(struct mkv__conn *conn, uint64_t request_id);
+/* Says FENCED where the client waits for it and nothing of the request is on its way any more. */
+void mkv__rdma_fence_now(struct mkv__conn *conn, uint64_t request_id);
+
+static inline uint32_t mkv__rdma_slot(uint64_t request_id)
+{
+    return (uint32_t)request_id;
+}
+
+static inline struct mkv__rdma_qp *mkv__rdma_bulk_qp(struct mkv__conn *conn, uint64_t request_id)
+{
+    return conn->qps[1 + mkv__rdma_slot(request_id) % (MKV_RDMA_QPS - 1)];
+}
+
+#endif

@@ -1,0 +1,109 @@
+#include "transport/rdma/verbs.h"
+
+#include "core/base.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct mkv__verbs verbs;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static char missing[256];
+
+static void load(void)
+{
+    static const struct {
+        const char *name;
+        size_t at;
+    } calls[] = {
+#define CALL(name) {"ibv_" #name, offsetof(struct mkv__verbs, name)}
+        CALL(fork_init),
+        CALL(get_device_list),
+        CALL(free_device_list),
+        CALL(get_device_name),
+        CALL(open_device),
+        CALL(close_device),
+        CALL(query_device),
+        CALL(query_port),
+        CALL(alloc_pd),
+        CALL(dealloc_pd),
+        CALL(reg_mr),
+        CALL(dereg_mr),
+        CALL(create_comp_channel),
+        CALL(destroy_comp_channel),
+        CALL(create_cq),
+        CALL(destroy_cq),
+        CALL(get_cq_event),
+        CALL(ack_cq_events),
+        CALL(create_qp),
+        CALL(modify_qp),
+        CALL(destroy_qp),
+        CALL(wc_status_str),
+#undef CALL
+        {"_ibv_query_gid_table", offsetof(struct mkv__verbs, query_gid_table)},
+    };
+    void *library = dlopen("libibverbs.so.1", RTLD_NOW | RTLD_LOCAL);
+
+    if (!library) {
+        snprintf(missing, sizeof(missing),
+                 "libibverbs is not installed (Debian: ibverbs-providers has it and the drivers)");
+        return;
+    }
+    for (size_t i = 0; i < MKV_ARRAY_LEN(calls); i++) {
+        void *call = dlsym(library, calls[i].name);
+
+        if (!call) {
+            snprintf(missing, sizeof(missing), "libibverbs is too old: it has no %s",
+                     calls[i].name);
+            return;
+        }
+        memcpy((char *)&verbs + calls[i].at, &call, sizeof(call));
+    }
+    if (verbs.fork_init() != 0) {
+        /* Only ever tells that this kernel needs no help with forks, or that it came too late. */
+        errno = 0;
+    }
+}
+
+const struct mkv__verbs *mkv__verbs_load(char *why, size_t why_len)
+{
+    pthread_once(&once, load);
+    if (missing[0] != '\0') {
+        snprintf(why, why_len, "%s", missing);
+        return NULL;
+    }
+    return &verbs;
+}
+
+int mkv__verbs_errno(void)
+{
+    return errno > 0 ? -errno : -EIO;
+}
+
+int mkv__verbs_status(enum ibv_wc_status status)
+{
+    switch (status) {
+    case IBV_WC_SUCCESS:
+        return 0;
+    case IBV_WC_WR_FLUSH_ERR:
+        return -ECANCELED;
+    case IBV_WC_RETRY_EXC_ERR:
+    case IBV_WC_RNR_RETRY_EXC_ERR:
+    case IBV_WC_RESP_TIMEOUT_ERR:
+        return -ETIMEDOUT;
+    case IBV_WC_LOC_PROT_ERR:
+    case IBV_WC_LOC_ACCESS_ERR:
+    case IBV_WC_REM_ACCESS_ERR:
+    case IBV_WC_MW_BIND_ERR:
+        return -EACCES;
+    case IBV_WC_LOC_LEN_ERR:
+    case IBV_WC_REM_INV_REQ_ERR:
+    case IBV_WC_REM_OP_ERR:
+    case IBV_WC_BAD_RESP_ERR:
+        return -EPROTO;
+    default:
+        return -ECONNRESET;
+    }
+}
