@@ -56,6 +56,8 @@ poptContext cli_parse(int argc, const char **argv, const struct poptOption *own,
 struct mkv__config *cli_config(unsigned components, int *exit_out);
 /* The same while the command runs: NULL has a text, which is the caller's to tell. */
 struct mkv__config *cli_config_again(unsigned components, struct mkv__config_error *error_out);
+/* The same without its warnings. */
+struct mkv__config *cli_config_quietly(unsigned components, struct mkv__config_error *error_out);
 /* The value of a flag, or NULL; and another one instead. */
 const char *cli_flag(enum mkv__option_id id);
 void cli_flag_set(enum mkv__option_id id, const char *value);

@@ -38,17 +38,18 @@ static void print_option(const char *name, const char *value, const char *origin
     }
 }
 
-static json_t *show_options(const struct mkv__config *config)
+/* Those of the client, or what a server has beside. */
+static void show_options(const struct mkv__config *config, bool of_server, json_t *all)
 {
-    json_t *all = json_object();
     if (!flags.json) {
-        print_option("option", "value", "origin");
+        printf("%s", of_server ? "\n" : "");
+        print_option(of_server ? "of memkv serve" : "option", "value", "origin");
     }
     for (int i = 0; i < MKV_OPT_COUNT; i++) {
         enum mkv__option_id id = (enum mkv__option_id)i;
         const struct mkv__option *option = mkv__option_get(id);
         char value[VALUE_ROOM];
-        if (!(option->components & MKV__CLIENT)) {
+        if (((option->components & MKV__CLIENT) != 0) == of_server) {
             continue;
         }
         mkv__config_print(config, id, value, sizeof(value));
@@ -62,7 +63,6 @@ static json_t *show_options(const struct mkv__config *config)
             print_option(option->name, value[0] != '\0' ? value : "-", origin);
         }
     }
-    return all;
 }
 
 /* ---- servers --------------------------------------------------------------------------------- */
@@ -212,6 +212,19 @@ static int ask_servers(struct mkv__config *config, json_t *list)
     return code;
 }
 
+/* As a server that is started here would have them. */
+static void show_server_options(json_t *options)
+{
+    struct mkv__config_error error;
+    struct mkv__config *config = cli_config_quietly(MKV__SERVER | MKV__PARTIAL, &error);
+    if (config != NULL) {
+        show_options(config, true, options);
+    } else {
+        cli_warn("memkv serve would not start: %s", error.text);
+    }
+    mkv__config_destroy(&config);
+}
+
 static int doctor(void)
 {
     int code = EXIT_USAGE;
@@ -219,7 +232,9 @@ static int doctor(void)
     if (config == NULL) {
         return code;
     }
-    json_t *options = show_options(config), *servers = json_array();
+    json_t *options = json_object(), *servers = json_array();
+    show_options(config, false, options);
+    show_server_options(options);
     if (mkv__config_is_set(config, MKV_OPT_SERVERS)) {
         code = ask_servers(config, servers);
     } else {

@@ -228,16 +228,12 @@ static size_t arguments(struct mkv__config_arg out[MKV_OPT_COUNT + 4])
     return n;
 }
 
-struct mkv__config *cli_config_again(unsigned components, struct mkv__config_error *error_out)
+struct mkv__config *cli_config_quietly(unsigned components, struct mkv__config_error *error_out)
 {
     struct mkv__config_arg args[MKV_OPT_COUNT + 4];
     struct mkv__config *config = NULL;
-    /* --timeout is of no use to a server, and is not told three times. */
     char *timeout = flags.timeout;
-    if (timeout != NULL && !(components & MKV__CLIENT)) {
-        cli_warn("--timeout: is an option of the client and is ignored here");
-        flags.timeout = NULL;
-    }
+    flags.timeout = components & MKV__CLIENT ? timeout : NULL;
     size_t n = arguments(args);
     flags.timeout = timeout;
     if (mkv__config_create(&config) < 0) {
@@ -246,9 +242,18 @@ struct mkv__config *cli_config_again(unsigned components, struct mkv__config_err
     }
     if (mkv__config_load(config, components, flags.config, environ, args, n, error_out) < 0) {
         mkv__config_destroy(&config);
-        return NULL;
     }
-    for (size_t i = 0; i < mkv__config_n_warnings(config); i++) {
+    return config;
+}
+
+struct mkv__config *cli_config_again(unsigned components, struct mkv__config_error *error_out)
+{
+    /* --timeout is of no use to a server, and is not told three times. */
+    if (flags.timeout != NULL && !(components & MKV__CLIENT)) {
+        cli_warn("--timeout: is an option of the client and is ignored here");
+    }
+    struct mkv__config *config = cli_config_quietly(components, error_out);
+    for (size_t i = 0; config != NULL && i < mkv__config_n_warnings(config); i++) {
         cli_warn("%s", mkv__config_warning(config, i));
     }
     return config;

@@ -37,7 +37,8 @@ enum mkv__type {
     /* of what stands on a tcp session; tcp carries them like messages */
     MKV_TYPE_RAIL = 24, /* the handshake of a queue pair: index u8, type u8, body */
     MKV_TYPE_RAILS,     /* server: they are up; either: they cannot be, with a text */
-    MKV_TYPE_FENCED,    /* server, over rdma: nothing of the withdrawn request id moves any more */
+    MKV_TYPE_TRY,    /* over rdma, once on each queue pair and each way: bytes that mean nothing */
+    MKV_TYPE_FENCED, /* server, over rdma: nothing of the withdrawn request id moves any more */
     MKV_TYPE_GET = 32,
     MKV_TYPE_SET,
     MKV_TYPE_EXISTS,

@@ -1,7 +1,7 @@
 #!/bin/bash
 # What is tested over real verbs devices; runs in the guest (./dev test rdma). Each case is a line
-# "PASS: NAME" or "FAIL: NAME". Arguments: the programs memkv and conformance.
-memkv=$1 conformance=$2
+# "PASS: NAME" or "FAIL: NAME". Arguments: the programs memkv, conformance, fence and rails.
+memkv=$1 conformance=$2 fence=$3 rails=$4
 address=10.0.0.2:9900
 work=$(mktemp -d)
 key=$(printf 'ab%.0s' {1..32})
@@ -131,6 +131,9 @@ check "values go over queue pairs" values_go_over_queue_pairs
 check "another key is refused" another_key_is_refused
 check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
 check "killed clients leave nothing" killed_clients_leave_nothing
+check "over to tcp and back" "$rails" "$address"
+check "late packets find no buffer" "$fence" "$address" "$server"
+check "without the fence they would" "$fence" "$address" "$server" none
 check "the server ends" ended
 check "too little memory may be locked" too_little_may_be_locked
 check "server without rdma" serve --transport tcp

@@ -5,7 +5,7 @@
 # under an overlay in memory. What leaves it: the console, the exit status, and what a command writes
 # into the directory that MKV_VM_OUT names.
 
-MKV_VM_MODULES="crc32_generic virtio_pci 9pnet_virtio 9p overlay virtio_net veth rdma_rxe ib_uverbs rdma_ucm sch_netem"
+MKV_VM_MODULES="crc32_generic virtio_pci 9pnet_virtio 9p overlay virtio_net veth rdma_rxe ib_uverbs rdma_ucm sch_netem sch_ingress cls_u32 act_gact"
 
 vm_kernel_package() {
     apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
@@ -39,7 +39,7 @@ vm_initramfs() {
     version=$(ls "$dir/tree/lib/modules")
     rm -rf "$work"
     mkdir -p "$work/bin" "$work/modules" "$work/proc" "$work/sys" "$work/dev" "$work/host" \
-        "$work/memory" "$work/root"
+        "$work/memory" "$work/all"
     cp "$(command -v busybox)" "$work/bin/busybox"
     cp testing/vm/init "$work/init"
     for module in $MKV_VM_MODULES; do

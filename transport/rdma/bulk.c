@@ -58,7 +58,7 @@ int mkv__rdma_write(struct mkv__conn *conn, struct mkv__bulk *bulk)
     struct mkv__rdma_remote *remote;
     int error;
 
-    if (conn->path != MKV_RDMA_ON_RAILS) {
+    if (mkv__rdma_by_tcp(conn, bulk->request_id)) {
         return conn->tcp ? mkv__tcp.write(conn->tcp, bulk) : -ECONNRESET;
     }
     error = check(conn, bulk);
@@ -97,7 +97,7 @@ int mkv__rdma_read(struct mkv__conn *conn, struct mkv__bulk *bulk)
     struct mkv__rdma_qp *qp;
     int error;
 
-    if (conn->path != MKV_RDMA_ON_RAILS) {
+    if (mkv__rdma_by_tcp(conn, bulk->request_id)) {
         return conn->tcp ? mkv__tcp.read(conn->tcp, bulk) : -ECONNRESET;
     }
     error = check(conn, bulk);
@@ -135,7 +135,7 @@ void mkv__rdma_abort(struct mkv__conn *conn, struct mkv__bulk *bulk)
     if (mkv__rdma_slot(bulk->request_id) >= MKV_REQUESTS_MAX || conn->closing) {
         return;
     }
-    if (conn->path != MKV_RDMA_ON_RAILS) {
+    if (mkv__rdma_by_tcp(conn, bulk->request_id)) {
         if (conn->tcp) {
             mkv__tcp.abort(conn->tcp, bulk);
         }

@@ -169,7 +169,13 @@ static void tcp_message(struct mkv__conn *tcp, void *arg, const struct mkv__mess
     mkv__rdma_enter(conn->endpoint);
     if (message->type < 32) {
         mkv__rdma_shake(conn, message);
-    } else if (!conn->closing && conn->handlers && conn->handlers->message) {
+        mkv__rdma_leave(conn->endpoint);
+        return;
+    }
+    if (conn->server) {
+        conn->over_tcp[mkv__rdma_slot(message->request_id)] = true;
+    }
+    if (!conn->closing && conn->handlers && conn->handlers->message) {
         conn->handlers->message(conn, conn->arg, message);
     }
     mkv__rdma_leave(conn->endpoint);
@@ -258,7 +264,10 @@ static void timer_fired(struct mkv__worker *worker, struct mkv__timer *timer)
 
     mkv__rdma_enter(ep);
     if (conn->path == MKV_RDMA_SHAKING) {
-        mkv__rdma_shake_late(conn);
+        mkv__rdma_shake_failed(conn, "nothing came over the queue pairs in time (is UDP port 4791 "
+                                     "open, and the MTU the same all the way?)");
+    } else if (conn->path == MKV_RDMA_ON_TCP) {
+        mkv__rdma_shake_begin(conn);
     } else if (conn->fence_ns && now >= conn->fence_ns) {
         mkv__rdma_conn_fail(conn, -ETIMEDOUT, "the peer did not confirm a fence in time");
     } else if (stuck(conn, now)) {
@@ -326,7 +335,7 @@ int mkv__rdma_send(struct mkv__conn *conn, const struct mkv__message *message)
     if (conn->closing || !conn->opened) {
         return -ECONNRESET;
     }
-    if (conn->path != MKV_RDMA_ON_RAILS) {
+    if (mkv__rdma_by_tcp(conn, message->request_id)) {
         return message->body_len > mkv__rdma.limits.max_message ? -EMSGSIZE
                                                                 : mkv__tcp.send(conn->tcp, message);
     }

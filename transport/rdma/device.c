@@ -1,6 +1,7 @@
 #include "transport/rdma/rdma.h"
 #include "transport/rdma/rdma_probe.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -208,6 +209,21 @@ int mkv__rdma_choose(struct mkv__conn *conn)
     return 0;
 }
 
+/* The kernel's own word, so that nothing is loaded where there is nothing to use. */
+static bool any_device(void)
+{
+    DIR *dir = opendir("/sys/class/infiniband");
+    bool any = false;
+
+    if (dir) {
+        for (const struct dirent *e = readdir(dir); e && !any; e = readdir(dir)) {
+            any = e->d_name[0] != '.';
+        }
+        closedir(dir);
+    }
+    return any;
+}
+
 bool mkv__rdma_probe(const struct mkv__endpoint_options *options, char *why, size_t why_len)
 {
     struct mkv__endpoint *ep = calloc(1, sizeof(*ep));
@@ -215,6 +231,11 @@ bool mkv__rdma_probe(const struct mkv__endpoint_options *options, char *why, siz
     int n = 0;
 
     if (!ep) {
+        return false;
+    }
+    if (!any_device()) {
+        snprintf(why, why_len, "this machine has no RDMA device");
+        free(ep);
         return false;
     }
     ep->options = *options;

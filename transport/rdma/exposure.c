@@ -1,3 +1,4 @@
+#include "core/fault.h"
 #include "transport/rdma/rdma.h"
 
 #include <endian.h>
@@ -16,8 +17,13 @@ int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure)
     if (conn->closing || !conn->opened) {
         return -ECONNRESET;
     }
-    if (conn->path != MKV_RDMA_ON_RAILS) {
-        return mkv__tcp.expose(conn->tcp, exposure);
+    if (mkv__rdma_by_tcp(conn, exposure->request_id)) {
+        int error = mkv__tcp.expose(conn->tcp, exposure);
+
+        if (!error) {
+            conn->over_tcp[slot] = true;
+        }
+        return error;
     }
     if (conn->server || slot >= MKV_REQUESTS_MAX) {
         return -EINVAL;
@@ -56,12 +62,13 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
     }
     x = &conn->exposed[slot];
     if (x->exposure != exposure) {
+        conn->over_tcp[slot] = false;
         if (conn->tcp) {
             mkv__tcp.conceal(conn->tcp, exposure, answered);
         }
         return;
     }
-    if (answered || !x->told) {
+    if (answered || !x->told || MKV_FAULT("rdma.fence")) {
         give_back(conn, slot);
         return;
     }
@@ -202,7 +209,7 @@ int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8
     }
     runs = malloc(MKV_RDMA_RUNS_MAX * sizeof(*runs));
     error = runs ? runs_of(conn, e, runs, &n) : -ENOMEM;
-    *out = error ? NULL : malloc((size_t)n * RUN_BYTES);
+    *out = error ? NULL : malloc((size_t)n * RUN_BYTES + 1);
     if (!error && !*out) {
         error = -ENOMEM;
     }

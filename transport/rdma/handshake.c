@@ -25,6 +25,17 @@ static void tell_rails(struct mkv__conn *conn, bool up, const char *text)
     (void)tell(conn, MKV_TYPE_RAILS, body, 1 + len);
 }
 
+/* As long as a receive: more than one packet of any MTU, so that a path that drops large ones shows. */
+static const uint8_t try_body[MKV_RDMA_BUFFER - MKV_HEADER_BYTES - 8];
+
+static int try_send(struct mkv__rdma_qp *qp)
+{
+    struct mkv__header header = {
+        .version = MKV_WIRE_VERSION, .type = MKV_TYPE_TRY, .body_len = sizeof(try_body)};
+
+    return mkv__rdma_put_message(qp, &header, NULL, 0, try_body);
+}
+
 static void rails_free(struct mkv__conn *conn)
 {
     mkv__rdma_qps_destroy(conn);
@@ -43,6 +54,9 @@ static void rails_free(struct mkv__conn *conn)
     free(conn->buffers);
     conn->buffers = NULL;
     conn->n_up = 0;
+    conn->rails = false;
+    conn->polled = false;
+    conn->waiting = 0;
 }
 
 void mkv__rdma_rails_free(struct mkv__conn *conn)
@@ -50,32 +64,52 @@ void mkv__rdma_rails_free(struct mkv__conn *conn)
     rails_free(conn);
 }
 
+/* A client looks again later: what keeps RDMA from working may end. */
+static void again_later(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    mkv__timer_set(ep->worker, &conn->timer, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
+}
+
 /* The session stays on tcp, or ends where it must not. */
 static void give_up(struct mkv__conn *conn, bool say)
 {
     struct mkv__endpoint *ep = conn->endpoint;
 
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        if (conn->qps[i]) {
+            conn->qps[i]->up = false;
+            mkv__rdma_jobs_drop(conn->qps[i], -ECANCELED);
+        }
+    }
     rails_free(conn);
     conn->path = MKV_RDMA_ON_TCP;
     if (say) {
         tell_rails(conn, false, conn->why);
     }
-    MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_INFO, "%s: over tcp, not rdma: %s",
-                conn->name, conn->why);
+    if (!conn->told) {
+        conn->told = true;
+        MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_INFO, "%s: over tcp, not rdma: %s",
+                    conn->name, conn->why);
+    }
     if (conn->server) {
         return;
     }
     mkv__timer_stop(ep->worker, &conn->timer);
     if (ep->options.must) {
         mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
-    } else if (!conn->opened) {
+        return;
+    }
+    again_later(conn);
+    if (!conn->opened) {
         mkv__rdma_tell_opened(conn);
     }
 }
 
-void mkv__rdma_shake_late(struct mkv__conn *conn)
+void mkv__rdma_shake_failed(struct mkv__conn *conn, const char *why)
 {
-    snprintf(conn->why, sizeof(conn->why), "the queue pairs were not connected in time");
+    snprintf(conn->why, sizeof(conn->why), "%s", why);
     give_up(conn, true);
 }
 
@@ -157,15 +191,62 @@ static void up(struct mkv__conn *conn)
     struct mkv__endpoint *ep = conn->endpoint;
 
     conn->path = MKV_RDMA_ON_RAILS;
+    conn->told = false;
     MKV_INFO(ep->options.log, "%s: over rdma: %s port %u gid %u", conn->name, conn->device->name,
              conn->device->port, conn->gid_index);
-    mkv__rdma_polled(conn);
     if (conn->server) {
         tell_rails(conn, true, "");
         return;
     }
     mkv__timer_stop(ep->worker, &conn->timer);
-    mkv__rdma_tell_opened(conn);
+    if (!conn->opened) {
+        mkv__rdma_tell_opened(conn);
+    }
+}
+
+static bool all_heard(const struct mkv__conn *conn)
+{
+    bool all = conn->n_up == MKV_RDMA_QPS;
+
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        all &= conn->qps[i] && conn->qps[i]->heard;
+    }
+    return all;
+}
+
+static void up_if_all_is(struct mkv__conn *conn)
+{
+    if (conn->path == MKV_RDMA_SHAKING && all_heard(conn) && (conn->server || conn->rails)) {
+        up(conn);
+    }
+}
+
+int mkv__rdma_heard(struct mkv__rdma_qp *qp)
+{
+    struct mkv__conn *conn = qp->conn;
+    int error = 0;
+
+    if (conn->path != MKV_RDMA_SHAKING || qp->heard) {
+        return -EPROTO;
+    }
+    qp->heard = true;
+    if (conn->server) {
+        error = try_send(qp);
+    }
+    up_if_all_is(conn);
+    return error;
+}
+
+/* All handshakes are done: what they promise is tried out, over each queue pair. */
+static int try_out(struct mkv__conn *conn)
+{
+    int error = 0;
+
+    mkv__rdma_polled(conn);
+    for (unsigned i = 0; i < MKV_RDMA_QPS && !conn->server && !error; i++) {
+        error = try_send(conn->qps[i]);
+    }
+    return error;
 }
 
 static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body, size_t len)
@@ -189,15 +270,24 @@ static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body,
             return error;
         }
     }
+    if (answer) {
+        int error = tell_rail(qp, answer, out, (size_t)got);
+
+        if (error) {
+            return error;
+        }
+    }
     if (mkv__handshake_done(qp->handshake)) {
         int error = mkv__handshake_seals(qp->handshake, &qp->send_seal, &qp->receive_seal);
 
         if (error) {
             return error;
         }
-        conn->n_up++;
+        if (++conn->n_up == MKV_RDMA_QPS) {
+            return try_out(conn);
+        }
     }
-    return answer ? tell_rail(qp, answer, out, (size_t)got) : 0;
+    return 0;
 }
 
 static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
@@ -208,7 +298,8 @@ static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
         return;
     }
     if (is_up && !conn->server && conn->n_up == MKV_RDMA_QPS) {
-        up(conn);
+        conn->rails = true;
+        up_if_all_is(conn);
         return;
     }
     snprintf(conn->why, sizeof(conn->why), "the peer says: ");
@@ -243,7 +334,5 @@ void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *m)
     }
     if (error) {
         give_up(conn, true);
-    } else if (conn->server && conn->n_up == MKV_RDMA_QPS) {
-        up(conn);
     }
 }

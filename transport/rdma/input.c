@@ -31,6 +31,10 @@ static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
     snprintf(why, sizeof(why), "%s of queue pair 0x%x on %s: %s (vendor error 0x%x)",
              wc->wr_id & 1u << 31 ? "a receive" : "a transfer", wc->qp_num, conn->device->name,
              conn->endpoint->verbs->wc_status_str(wc->status), wc->vendor_err);
+    if (conn->path == MKV_RDMA_SHAKING) {
+        mkv__rdma_shake_failed(conn, why);
+        return;
+    }
     MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
                 "%s: rdma: %s", conn->name, why);
     mkv__rdma_conn_fail(
@@ -59,6 +63,7 @@ static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const u
         return -EPROTO;
     }
     if (conn->server) {
+        conn->over_tcp[mkv__rdma_slot(h->request_id)] = false;
         int error = mkv__rdma_remote_take(conn, h->request_id, body, h->aux);
 
         *why_out = "malformed exposure";
@@ -93,10 +98,13 @@ static int take(struct mkv__rdma_qp *qp, const uint8_t *frame, size_t len, const
     if (error) {
         return error;
     }
-    if (h.type >= 32) {
+    if (h.type >= 32 && conn->path == MKV_RDMA_ON_RAILS) {
         return deliver(qp, &h, frame + MKV_HEADER_BYTES, why_out);
     }
     *why_out = "unknown type of message";
+    if (h.type == MKV_TYPE_TRY) {
+        return mkv__rdma_heard(qp);
+    }
     if (h.type == MKV_TYPE_CANCEL && conn->server && qp->index == 0 &&
         mkv__rdma_slot(h.request_id) < MKV_REQUESTS_MAX) {
         mkv__rdma_withdrawn(conn, h.request_id);
@@ -170,7 +178,7 @@ static void received(struct mkv__rdma_qp *qp, const struct ibv_wc *wc)
     const char *why = "";
     int error = take_piece(qp, bytes, wc->byte_len, &why);
 
-    if (conn->closing) {
+    if (conn->closing || !conn->cq) {
         return;
     }
     if (!error) {
@@ -196,7 +204,7 @@ static int drain(struct mkv__conn *conn)
         mkv__rdma_conn_fail(conn, -ECONNRESET, "the device's completions cannot be read");
         return 1;
     }
-    for (int i = 0; i < n && !conn->closing; i++) {
+    for (int i = 0; i < n && conn->cq; i++) {
         unsigned index = (unsigned)(wcs[i].wr_id >> 32);
 
         if (wcs[i].status != IBV_WC_SUCCESS) {
@@ -207,7 +215,7 @@ static int drain(struct mkv__conn *conn)
             mkv__rdma_sent(conn->qps[index], wcs[i].wr_id);
         }
     }
-    if (n > 0 && !conn->closing) {
+    if (n > 0) {
         conn->worked_ns = mkv__worker_now(conn->endpoint->worker);
     }
     return n;
@@ -222,7 +230,7 @@ static int rest(struct mkv__conn *conn)
         return 0;
     }
     n = drain(conn);
-    conn->polled = n > 0 && !conn->closing;
+    conn->polled = n > 0 && conn->cq;
     return n;
 }
 
@@ -236,15 +244,15 @@ int mkv__rdma_poll(struct mkv__poller *poller, uint64_t now_ns)
     for (struct mkv__conn *conn = ep->conns; conn; conn = conn->next) {
         int n;
 
-        if (!conn->polled || conn->closing) {
+        if (!conn->polled || !conn->cq) {
             continue;
         }
         n = drain(conn);
-        if (n == 0 && !conn->closing && now_ns - conn->worked_ns > MKV_RDMA_IDLE_NS) {
+        if (n == 0 && conn->cq && now_ns - conn->worked_ns > MKV_RDMA_IDLE_NS) {
             n = rest(conn);
         }
         work += n;
-        more |= conn->polled && !conn->closing;
+        more |= conn->polled && conn->cq;
     }
     if (!more && ep->polling) {
         ep->polling = false;
@@ -269,7 +277,7 @@ void mkv__rdma_channel_ready(struct mkv__worker *worker, struct mkv__source *sou
         struct mkv__conn *conn = context;
 
         conn->n_events++;
-        if (!conn->closing) {
+        if (conn->cq) {
             mkv__rdma_polled(conn);
         }
     }

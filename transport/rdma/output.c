@@ -43,11 +43,11 @@ void mkv__rdma_job_unqueue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 {
     struct mkv__rdma_job **at = &qp->jobs;
 
-    if (!job->queued) {
-        return;
-    }
-    while (*at != job) {
+    while (*at && *at != job) {
         at = &(*at)->next;
+    }
+    if (!*at) {
+        return;
     }
     *at = job->next;
     if (qp->jobs_end == &job->next) {

@@ -35,6 +35,7 @@
 #define MKV_RDMA_DEVICES    8u
 #define MKV_RDMA_GRACE_NS   UINT64_C(500000000) /* until a fence is forced, as the peer is silent */
 #define MKV_RDMA_STUCK_NS   UINT64_C(4000000000) /* a work request that takes longer never ends */
+#define MKV_RDMA_AGAIN_NS   UINT64_C(5000000000) /* a session on tcp tries again to get queue pairs */
 #define MKV_RDMA_IDLE_NS    UINT64_C(50000) /* without a completion: sleep until there is one */
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
@@ -124,7 +125,8 @@ struct mkv__rdma_qp {
     struct mkv__handshake *handshake;
     struct mkv__seal *send_seal, *receive_seal;
     uint8_t attributes[MKV_RDMA_ATTRIBUTES];
-    bool up; /* ready to send */
+    bool up;    /* ready to send */
+    bool heard; /* the peer's TRY has come over it */
 
     struct mkv__rdma_job *jobs, **jobs_end;         /* to be posted */
     struct mkv__rdma_job *all;                      /* that have not ended */
@@ -168,7 +170,11 @@ struct mkv__conn {
     uint64_t worked_ns; /* when there last was a completion */
     struct mkv__rdma_qp *qps[MKV_RDMA_QPS];
     unsigned n_up;
-    uint8_t *buffers; /* receive buffers of all queue pairs, then send buffers */
+    bool rails; /* client: the server has said that its side is up */
+    bool told;  /* why it is on tcp has been logged */
+    bool
+        over_tcp[MKV_REQUESTS_MAX]; /* the request of this slot, though there may be rails by now */
+    uint8_t *buffers;               /* receive buffers of all queue pairs, then send buffers */
     struct ibv_mr *buffers_mr;
     size_t waiting; /* bytes of messages not posted */
 
@@ -246,7 +252,10 @@ uint64_t mkv__rdma_unsent(const struct mkv__conn *conn);
 /* handshake.c: the queue pairs', over the tcp session */
 void mkv__rdma_shake_begin(struct mkv__conn *conn);
 void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *message);
-void mkv__rdma_shake_late(struct mkv__conn *conn);
+/* The queue pairs do not come up in time, or break before they are. */
+void mkv__rdma_shake_failed(struct mkv__conn *conn, const char *why);
+/* TRY has come over a queue pair that is shaking. */
+int mkv__rdma_heard(struct mkv__rdma_qp *qp);
 void mkv__rdma_rails_free(struct mkv__conn *conn);
 
 /* qp.c */
@@ -302,6 +311,14 @@ void mkv__rdma_abort(struct mkv__conn *conn, struct mkv__bulk *bulk);
 void mkv__rdma_withdrawn(struct mkv__conn *conn, uint64_t request_id);
 /* Says FENCED where the client waits for it and nothing of the request is on its way any more. */
 void mkv__rdma_fence_now(struct mkv__conn *conn, uint64_t request_id);
+
+/* Whether a request's bytes and messages go over tcp. */
+static inline bool mkv__rdma_by_tcp(const struct mkv__conn *conn, uint64_t request_id)
+{
+    uint32_t slot = (uint32_t)request_id;
+
+    return conn->path != MKV_RDMA_ON_RAILS || (slot < MKV_REQUESTS_MAX && conn->over_tcp[slot]);
+}
 
 static inline uint32_t mkv__rdma_slot(uint64_t request_id)
 {

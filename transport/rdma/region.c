@@ -24,8 +24,11 @@ static void region_free(struct mkv__endpoint *ep, struct mkv__rdma_region *regio
 {
     struct mkv__rdma_region **at = &ep->regions;
 
-    while (*at != region) {
+    while (*at && *at != region) {
         at = &(*at)->next;
+    }
+    if (!*at) {
+        return;
     }
     *at = region->next;
     for (unsigned i = 0; i < ep->n_devices; i++) {
