@@ -189,7 +189,7 @@ def test_doctor_shows_every_option_and_no_secret(tmp_path):
         }
         ours = {"MEMKV_" + n.upper().replace(".", "_") for n in whole["options"]}
         assert ours == listed
-        assert whole["options"]["memory"] == {"value": "4G", "origin": "default"}
+        assert whole["options"]["memory"] == {"value": "1G", "origin": "default"}
         row = whole["servers"][0]
         assert row["reachable"] and row["key"] == "agreed" and row["version"] == "0.1.0"
         assert row["latency_us"] > 0 and row["connect_us"] > 0 and "error" not in row
