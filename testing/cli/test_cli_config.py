@@ -275,7 +275,13 @@ def blocks_hangup(pid):
         return False  # Python's child, which blocks all signals until it is the command
     with open(f"/proc/{pid}/status") as status:
         masks = dict(line.split(":", 1) for line in status)
-    return int(masks["SigBlk"], 16) >> (signal.SIGHUP - 1) & 1
+    blocked = int(masks["SigBlk"], 16)
+
+    def blocks(number):
+        return bool(blocked >> (number - 1) & 1)
+
+    # While it starts a thread it blocks all of them.
+    return blocks(signal.SIGHUP) and not blocks(signal.SIGUSR1)
 
 
 def test_hangup_reads_the_list_of_servers_anew(tmp_path):
