@@ -28,7 +28,7 @@ fi
 mkdir "$work/try"
 cd "$work/try"
 ln -s "$root/out" "$root/examples" .
-line=$(grep -E '^ *gcc .*pkg-config .*memkv' "$root/README.md" | head -n 1)
+line=$(grep -m 1 -E '^ *gcc .*pkg-config .*memkv' "$root/README.md")
 [[ -n $line ]] || fail "README.md shows no line with gcc and pkg-config"
 echo "$line"
 bash -euc "$line" || fail "the README's line does not work"

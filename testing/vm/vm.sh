@@ -8,7 +8,7 @@
 MKV_VM_MODULES="crc32_generic virtio_pci 9pnet_virtio 9p overlay virtio_net veth rdma_rxe ib_uverbs rdma_ucm sch_netem sch_ingress cls_u32 act_gact"
 
 vm_kernel_package() {
-    apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1
+    apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p' | sed -n 1p
 }
 
 # The kernel is unpacked, not installed. Prints the directory that has it.
