@@ -30,6 +30,14 @@ struct mkv__conn *mkv__rdma_conn_new(struct mkv__endpoint *ep, bool server)
     return conn;
 }
 
+static void unlink_conn(struct mkv__conn *conn)
+{
+    *conn->link = conn->next;
+    if (conn->next) {
+        conn->next->link = conn->link;
+    }
+}
+
 void mkv__rdma_conn_free(struct mkv__conn *conn)
 {
     mkv__rdma_rails_free(conn);
@@ -80,10 +88,7 @@ void mkv__rdma_conn_fail(struct mkv__conn *conn, int error, const char *why)
         mkv__tcp.close(tcp);
     }
     tell_all(conn, error);
-    *conn->link = conn->next;
-    if (conn->next) {
-        conn->next->link = conn->link;
-    }
+    unlink_conn(conn);
     conn->dead_next = ep->dead_conns;
     ep->dead_conns = conn;
     mkv__worker_defer(ep->worker, &ep->reaper);
@@ -112,10 +117,7 @@ int mkv__rdma_connect(struct mkv__endpoint *ep, const char *address,
     snprintf(conn->name, sizeof(conn->name), "%s", address);
     error = mkv__tcp.connect(ep->tcp, address, &mkv__rdma_over_tcp, conn, &conn->tcp);
     if (error) {
-        *conn->link = conn->next;
-        if (conn->next) {
-            conn->next->link = conn->link;
-        }
+        unlink_conn(conn);
         mkv__rdma_conn_free(conn);
         return error;
     }

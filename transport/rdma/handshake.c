@@ -26,7 +26,7 @@ static void tell_rails(struct mkv__conn *conn, bool up, const char *text)
 }
 
 /* As long as a receive: more than one packet of any MTU, so that a path that drops large ones shows. */
-static const uint8_t try_body[MKV_RDMA_BUFFER - MKV_HEADER_BYTES - 8];
+static const uint8_t try_body[MKV_RDMA_BUFFER - MKV_HEADER_BYTES - MKV_RDMA_PREFIX];
 
 static int try_send(struct mkv__rdma_qp *qp)
 {
@@ -36,7 +36,7 @@ static int try_send(struct mkv__rdma_qp *qp)
     return mkv__rdma_put_message(qp, &header, NULL, 0, try_body);
 }
 
-static void rails_free(struct mkv__conn *conn)
+void mkv__rdma_rails_free(struct mkv__conn *conn)
 {
     mkv__rdma_qps_destroy(conn);
     for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
@@ -59,11 +59,6 @@ static void rails_free(struct mkv__conn *conn)
     conn->waiting = 0;
 }
 
-void mkv__rdma_rails_free(struct mkv__conn *conn)
-{
-    rails_free(conn);
-}
-
 /* A client looks again later: what keeps RDMA from working may end. */
 static void again_later(struct mkv__conn *conn)
 {
@@ -83,7 +78,7 @@ static void give_up(struct mkv__conn *conn, bool say)
             mkv__rdma_jobs_drop(conn->qps[i], -ECANCELED);
         }
     }
-    rails_free(conn);
+    mkv__rdma_rails_free(conn);
     conn->path = MKV_RDMA_ON_TCP;
     if (say) {
         tell_rails(conn, false, conn->why);

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL   16
-#define PREFIX 8u
+#define POLL 16
 
 void mkv__rdma_polled(struct mkv__conn *conn)
 {
@@ -146,7 +145,7 @@ static int take_piece(struct mkv__rdma_qp *qp, const uint8_t *bytes, size_t len,
     int error;
 
     *why_out = "malformed message";
-    if (len < PREFIX || bytes[2] > 2) {
+    if (len < MKV_RDMA_PREFIX || bytes[2] > 2) {
         return -EPROTO;
     }
     memcpy(&credits, bytes, sizeof(credits));
@@ -158,9 +157,9 @@ static int take_piece(struct mkv__rdma_qp *qp, const uint8_t *bytes, size_t len,
         return 0;
     }
     if (bytes[2] == 1 && qp->in_len == 0) {
-        return take(qp, bytes + PREFIX, len - PREFIX, why_out);
+        return take(qp, bytes + MKV_RDMA_PREFIX, len - MKV_RDMA_PREFIX, why_out);
     }
-    error = gather(qp, bytes + PREFIX, len - PREFIX, why_out);
+    error = gather(qp, bytes + MKV_RDMA_PREFIX, len - MKV_RDMA_PREFIX, why_out);
     if (!error && bytes[2] == 1) {
         len = qp->in_len;
         qp->in_len = 0;
@@ -173,10 +172,8 @@ static void received(struct mkv__rdma_qp *qp, const struct ibv_wc *wc)
 {
     struct mkv__conn *conn = qp->conn;
     uint32_t buffer = (uint32_t)wc->wr_id & 0x7fffffffu;
-    size_t each = MKV_RDMA_RECEIVES + MKV_RDMA_SENDS;
-    const uint8_t *bytes = conn->buffers + ((size_t)qp->index * each + buffer) * MKV_RDMA_BUFFER;
     const char *why = "";
-    int error = take_piece(qp, bytes, wc->byte_len, &why);
+    int error = take_piece(qp, mkv__rdma_buffer(qp, buffer), wc->byte_len, &why);
 
     if (conn->closing || !conn->cq) {
         return;

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PREFIX     8u
-#define PIECE      (MKV_RDMA_BUFFER - PREFIX)
+#define PIECE      (MKV_RDMA_BUFFER - MKV_RDMA_PREFIX)
 #define KEPT       2u /* credits that messages leave for credits */
 #define COUNT_MASK 0x7fffffffu
 
@@ -142,12 +141,11 @@ int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
 
 static uint8_t *buffer_take(struct mkv__rdma_qp *qp)
 {
-    size_t each = MKV_RDMA_RECEIVES + MKV_RDMA_SENDS;
-    size_t at = qp->index * each + MKV_RDMA_RECEIVES + qp->next_buffer;
+    uint8_t *buffer = mkv__rdma_buffer(qp, MKV_RDMA_RECEIVES + qp->next_buffer);
 
     qp->next_buffer = (qp->next_buffer + 1) % MKV_RDMA_SENDS;
     qp->buffers_used++;
-    return qp->conn->buffers + at * MKV_RDMA_BUFFER;
+    return buffer;
 }
 
 static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct chain *c,
@@ -184,15 +182,15 @@ static void put_send(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_
     uint8_t *buffer = buffer_take(qp);
     uint16_t credits = htole16((uint16_t)qp->owed);
 
-    memset(buffer, 0, PREFIX);
+    memset(buffer, 0, MKV_RDMA_PREFIX);
     memcpy(buffer, &credits, sizeof(credits));
     buffer[2] = flags;
     if (len > 0) {
-        memcpy(buffer + PREFIX, bytes, len);
+        memcpy(buffer + MKV_RDMA_PREFIX, bytes, len);
     }
     wr->opcode = IBV_WR_SEND;
     wr->num_sge = 1;
-    wr->sg_list[0] = (struct ibv_sge){(uintptr_t)buffer, (uint32_t)(PREFIX + len),
+    wr->sg_list[0] = (struct ibv_sge){(uintptr_t)buffer, (uint32_t)(MKV_RDMA_PREFIX + len),
                                       qp->conn->buffers_mr->lkey};
     qp->owed = 0;
     qp->credits--;

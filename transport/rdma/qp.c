@@ -6,16 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QP_BUFFERS (MKV_RDMA_RECEIVES + MKV_RDMA_SENDS)
-#define TIMEOUT    14 /* 4.096 us * 2^14: 67 ms until a packet is sent again */
-#define RETRIES    7
-#define MIN_RNR    12 /* 0.64 ms */
+#define TIMEOUT 14 /* 4.096 us * 2^14: 67 ms until a packet is sent again */
+#define RETRIES 7
+#define MIN_RNR 12 /* 0.64 ms */
 
 int mkv__rdma_receive(struct mkv__rdma_qp *qp, uint32_t buffer)
 {
     struct mkv__conn *conn = qp->conn;
-    size_t at = ((size_t)qp->index * QP_BUFFERS + buffer) * MKV_RDMA_BUFFER;
-    struct ibv_sge sge = {(uintptr_t)(conn->buffers + at), MKV_RDMA_BUFFER, conn->buffers_mr->lkey};
+    struct ibv_sge sge = {(uintptr_t)mkv__rdma_buffer(qp, buffer), MKV_RDMA_BUFFER,
+                          conn->buffers_mr->lkey};
     struct ibv_recv_wr wr = {
         .wr_id = (uint64_t)qp->index << 32 | 1u << 31 | buffer, .sg_list = &sge, .num_sge = 1};
     struct ibv_recv_wr *bad;
@@ -84,7 +83,7 @@ static int qp_create(struct mkv__conn *conn, uint8_t index)
 int mkv__rdma_qps_create(struct mkv__conn *conn)
 {
     const struct mkv__verbs *verbs = conn->endpoint->verbs;
-    size_t bytes = (size_t)MKV_RDMA_QPS * QP_BUFFERS * MKV_RDMA_BUFFER;
+    size_t bytes = (size_t)MKV_RDMA_QPS * (MKV_RDMA_RECEIVES + MKV_RDMA_SENDS) * MKV_RDMA_BUFFER;
     int error = 0;
 
     /* Room for each completion that there can be: it cannot overrun. */

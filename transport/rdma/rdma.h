@@ -23,6 +23,7 @@
 #define MKV_RDMA_BUFFER     8192u       /* bytes of a receive buffer: the longest SEND */
 #define MKV_RDMA_RECEIVES   64u         /* posted per queue pair: the peer's credits */
 #define MKV_RDMA_SENDS      32u         /* send buffers per queue pair */
+#define MKV_RDMA_PREFIX     8u          /* of each SEND: see output.c */
 #define MKV_RDMA_DEPTH      256u        /* work requests of a send queue */
 #define MKV_RDMA_CHAIN      32u         /* work requests of one doorbell */
 #define MKV_RDMA_SIGNAL     16u         /* at most as many in a row without a completion */
@@ -328,6 +329,14 @@ static inline uint32_t mkv__rdma_slot(uint64_t request_id)
 static inline struct mkv__rdma_qp *mkv__rdma_bulk_qp(struct mkv__conn *conn, uint64_t request_id)
 {
     return conn->qps[1 + mkv__rdma_slot(request_id) % (MKV_RDMA_QPS - 1)];
+}
+
+/* Receive buffers come first, send buffers after them. */
+static inline uint8_t *mkv__rdma_buffer(const struct mkv__rdma_qp *qp, uint32_t buffer)
+{
+    size_t first = (size_t)qp->index * (MKV_RDMA_RECEIVES + MKV_RDMA_SENDS);
+
+    return qp->conn->buffers + (first + buffer) * MKV_RDMA_BUFFER;
 }
 
 #endif
