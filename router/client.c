@@ -129,9 +129,10 @@ static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
 static int check_config(struct mkv_client *c, struct mkv_error *error)
 {
     char why[sizeof(c->not_rdma)] = "";
-    int r = c->transport != NULL ? 0
-                                 : mkv__transport_pick(c->config, &c->transport,
-                                                       &c->endpoint_options, why, sizeof(why));
+    int r = c->transport != NULL
+                ? 0
+                : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options, &c->rails,
+                                      why, sizeof(why));
     memcpy(c->not_rdma, why, sizeof(why));
     return r < 0 ? fail(error, r, why) : 0;
 }
@@ -163,6 +164,7 @@ static int open_worker(struct mkv_client *c)
         return r;
     }
     struct mkv__endpoint_options *e = &c->endpoint_options;
+    mkv__rail_options(&c->rails, 0, e);
     e->lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES);
     e->connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
     e->idle_ping_ns = 10000000000u;

@@ -174,6 +174,7 @@ struct mkv_client {
     struct mkv__log log;
     const struct mkv__transport *transport;
     struct mkv__endpoint_options endpoint_options;
+    struct mkv__rails rails;
     char not_rdma[500]; /* why; empty: it is, or is not wanted */
     struct mkv__worker *worker;
     struct mkv__endpoint *endpoint;

@@ -37,6 +37,7 @@ struct mkv__server {
     struct mkv__log *log;
     const struct mkv__transport *transport;
     struct mkv__endpoint_options endpoint_options; /* what the transport wants to know */
+    struct mkv__rails rails;
     struct mkv__store *store;
     struct mkv__prefault prefault;
     bool prefaulting; /* has been begun */
@@ -178,9 +179,10 @@ int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
                        struct mkv__server **out, char *why, size_t why_len)
 {
     struct mkv__endpoint_options e = {0};
+    struct mkv__rails rails = {0};
     const struct mkv__transport *transport = NULL;
     int r = check_address(config, why, why_len);
-    r = r < 0 ? r : mkv__transport_pick(config, &transport, &e, why, why_len);
+    r = r < 0 ? r : mkv__transport_pick(config, &transport, &e, &rails, why, why_len);
     if (r < 0) {
         return r;
     }
@@ -192,6 +194,7 @@ int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
     s->log = log;
     s->transport = transport;
     s->endpoint_options = e;
+    s->rails = rails;
     struct mkv__store_options o = {.memory = mkv__config_size(config, MKV_OPT_MEMORY),
                                    .max_value = mkv__config_size(config, MKV_OPT_MAX_VALUE),
                                    .lease_ns = mkv__config_duration(config, MKV_OPT_LEASE),

@@ -6,10 +6,13 @@
 #include <stdio.h>
 
 int mkv__transport_pick(const struct mkv__config *config, const struct mkv__transport **out,
-                        struct mkv__endpoint_options *options, char *why, size_t why_len)
+                        struct mkv__endpoint_options *options, struct mkv__rails *rails, char *why,
+                        size_t why_len)
 {
     int wanted = mkv__config_choice(config, MKV_OPT_TRANSPORT);
     char missing[300] = "";
+    size_t n_names;
+    const char *const *names = mkv__config_list(config, MKV_OPT_RDMA_DEVICES, &n_names);
     bool rdma;
 
     if (wanted == MKV__TRANSPORT_SHM) {
@@ -17,15 +20,27 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
                  mkv__config_origin(config, MKV_OPT_TRANSPORT));
         return -EINVAL;
     }
-    options->devices = mkv__config_list(config, MKV_OPT_RDMA_DEVICES, &options->n_devices);
-    rdma = wanted != MKV__TRANSPORT_TCP && mkv__rdma_probe(options, missing, sizeof(missing));
+    rdma = wanted != MKV__TRANSPORT_TCP &&
+           mkv__rdma_probe(names, n_names, rails, missing, sizeof(missing));
     if (wanted == MKV__TRANSPORT_RDMA && !rdma) {
         snprintf(why, why_len, "transport (%s): rdma does not work here: %s",
                  mkv__config_origin(config, MKV_OPT_TRANSPORT), missing);
         return -EINVAL;
     }
+    if (!rdma) {
+        *rails = (struct mkv__rails){.n = 1, .rails = {{.numa_node = -1}}};
+    }
     options->must = wanted == MKV__TRANSPORT_RDMA;
     *out = rdma ? &mkv__rdma : &mkv__tcp;
     snprintf(why, why_len, "%s", rdma ? "" : missing);
     return 0;
+}
+
+void mkv__rail_options(const struct mkv__rails *rails, unsigned i,
+                       struct mkv__endpoint_options *options)
+{
+    const struct mkv__rail *rail = &rails->rails[i];
+
+    options->rail = (uint8_t)i;
+    options->device = rail->device[0] != '\0' ? rail->device : NULL;
 }

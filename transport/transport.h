@@ -106,14 +106,25 @@ struct mkv__listen_handlers {
 
 enum mkv__feature { MKV_FEATURE_RDMA = 1u << 0 };
 
+/* A rail is a NIC and the worker that owns it. A side's rails are numbered from 0. */
+#define MKV_RAILS_MAX 8u
+struct mkv__rail {
+    char device[64]; /* empty: whatever the routes say (tcp) */
+    int numa_node;   /* -1: not known */
+};
+struct mkv__rails {
+    unsigned n; /* >= 1 */
+    struct mkv__rail rails[MKV_RAILS_MAX];
+};
+
 struct mkv__endpoint_options {
     const struct mkv__auth_key *keys; /* borrowed until use_keys or endpoint_close */
     size_t n_keys;
-    uint8_t lanes;              /* bulk lanes of a session, >= 1; control has its own */
-    uint64_t features;          /* of HELLO: enum mkv__feature */
-    const char *const *devices; /* rdma: names of those to use. Borrowed as keys are */
-    size_t n_devices;           /* 0: all that work */
-    bool must;                  /* rdma: a session without it is no session; else it stays on tcp */
+    uint8_t lanes;      /* bulk lanes of a session, >= 1; control has its own */
+    uint64_t features;  /* of HELLO: enum mkv__feature */
+    const char *device; /* rdma: the one to use. Borrowed as keys are; NULL: all */
+    uint8_t rail;       /* which of this side's rails: client rail i meets server rail i mod n */
+    bool must;          /* rdma: a session without it is no session; else it stays on tcp */
     uint64_t connect_timeout_ns; /* until opened */
     uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */
     struct mkv__log *log;        /* may be NULL */
@@ -174,6 +185,9 @@ struct mkv__transport {
     const char *(*peer_name)(const struct mkv__conn *conn); /* "10.0.0.10:9900" */
     /* What the session goes over: "tcp", "rdma: mlx5_0 port 1 gid 3", "tcp, not rdma: why". */
     void (*describe)(const struct mkv__conn *conn, char *out, size_t cap);
+    /* It goes over something slower than the transport's own (rdma: over tcp). Changes while the
+     * session lives, both ways. */
+    bool (*degraded)(const struct mkv__conn *conn);
 
     /* The NUMA node of the NIC that has, or reaches, this address: a worker that speaks there should
      * run near it. -1: not known. Does not block. Thread: any thread. */

@@ -224,6 +224,12 @@ static int numa_node(const char *address)
     return -1;
 }
 
+static bool degraded(const struct mkv__conn *conn)
+{
+    (void)conn;
+    return false;
+}
+
 static void describe(const struct mkv__conn *conn, char *out, size_t cap)
 {
     (void)conn;
@@ -259,5 +265,6 @@ const struct mkv__transport mkv__fake = {
     .region_remove = region_remove,
     .peer_name = mkv__fake_peer_name,
     .describe = describe,
+    .degraded = degraded,
     .numa_node = numa_node,
 };

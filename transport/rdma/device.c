@@ -1,7 +1,7 @@
 #include "transport/rdma/rdma.h"
 #include "transport/rdma/rdma_probe.h"
+#include "transport/tcp/nic.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -94,16 +94,6 @@ static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
     return 0;
 }
 
-static bool wanted(const struct mkv__endpoint_options *options, const char *name)
-{
-    bool named = options->n_devices == 0;
-
-    for (size_t i = 0; i < options->n_devices && !named; i++) {
-        named = strcmp(options->devices[i], name) == 0;
-    }
-    return named;
-}
-
 /* Stays so unless one is found, or says itself what it lacks. */
 static void no_device(struct mkv__endpoint *ep, int n)
 {
@@ -125,7 +115,8 @@ void mkv__rdma_devices_open(struct mkv__endpoint *ep)
     for (int i = 0; i < n && ep->n_devices < MKV_RDMA_DEVICES; i++) {
         struct mkv__rdma_device *device = &ep->devices[ep->n_devices];
 
-        if (!wanted(&ep->options, ep->verbs->get_device_name(list[i]))) {
+        if (ep->options.device &&
+            strcmp(ep->options.device, ep->verbs->get_device_name(list[i])) != 0) {
             continue;
         }
         if (device_open(ep, list[i], device) == 0) {
@@ -209,47 +200,51 @@ int mkv__rdma_choose(struct mkv__conn *conn)
     return 0;
 }
 
-/* The kernel's own word, so that nothing is loaded where there is nothing to use. */
-static bool any_device(void)
+static void rail_add(struct mkv__rails *rails, const char *name)
 {
-    DIR *dir = opendir("/sys/class/infiniband");
-    bool any = false;
+    struct mkv__rail *rail = &rails->rails[rails->n++];
 
-    if (dir) {
-        for (const struct dirent *e = readdir(dir); e && !any; e = readdir(dir)) {
-            any = e->d_name[0] != '.';
-        }
-        closedir(dir);
-    }
-    return any;
+    snprintf(rail->device, sizeof(rail->device), "%s", name);
+    rail->numa_node = mkv__tcp_interface_node("/sys/class/infiniband", name);
 }
 
-bool mkv__rdma_probe(const struct mkv__endpoint_options *options, char *why, size_t why_len)
+/* Those called `name`; NULL: all. */
+static void probe(struct mkv__endpoint *ep, struct ibv_device **list, int n, const char *name,
+                  struct mkv__rails *rails)
+{
+    for (int i = 0; i < n && rails->n < MKV_RAILS_MAX; i++) {
+        struct mkv__rdma_device device = {0};
+
+        if (name && strcmp(name, ep->verbs->get_device_name(list[i])) != 0) {
+            continue;
+        }
+        if (device_look(ep, list[i], &device) == 0) {
+            rail_add(rails, device.name);
+        }
+        device_close(ep, &device);
+    }
+}
+
+bool mkv__rdma_probe(const char *const *names, size_t n_names, struct mkv__rails *rails, char *why,
+                     size_t why_len)
 {
     struct mkv__endpoint *ep = calloc(1, sizeof(*ep));
-    bool found = false;
     int n = 0;
 
+    rails->n = 0;
     if (!ep) {
         return false;
     }
-    if (!any_device()) {
-        snprintf(why, why_len, "this machine has no RDMA device");
-        free(ep);
-        return false;
-    }
-    ep->options = *options;
     ep->verbs = mkv__verbs_load(ep->why, sizeof(ep->why));
     if (ep->verbs) {
         struct ibv_device **list = ep->verbs->get_device_list(&n);
 
         no_device(ep, n);
-        for (int i = 0; i < n && !found; i++) {
-            struct mkv__rdma_device device = {0};
-
-            found = wanted(options, ep->verbs->get_device_name(list[i])) &&
-                    device_look(ep, list[i], &device) == 0;
-            device_close(ep, &device);
+        for (size_t i = 0; i < n_names; i++) {
+            probe(ep, list, n, names[i], rails);
+        }
+        if (n_names == 0) {
+            probe(ep, list, n, NULL, rails);
         }
         if (list) {
             ep->verbs->free_device_list(list);
@@ -257,5 +252,5 @@ bool mkv__rdma_probe(const struct mkv__endpoint_options *options, char *why, siz
     }
     snprintf(why, why_len, "%s", ep->why);
     free(ep);
-    return found;
+    return rails->n > 0;
 }

@@ -210,6 +210,11 @@ static void describe(const struct mkv__conn *conn, char *out, size_t cap)
     }
 }
 
+static bool degraded(const struct mkv__conn *conn)
+{
+    return conn->path != MKV_RDMA_ON_RAILS;
+}
+
 /* That of the network interface, which for RoCE is the device's. */
 static int numa_node(const char *address)
 {
@@ -250,5 +255,6 @@ const struct mkv__transport mkv__rdma = {
     .region_remove = mkv__rdma_region_remove,
     .peer_name = peer_name,
     .describe = describe,
+    .degraded = degraded,
     .numa_node = numa_node,
 };

@@ -4,8 +4,10 @@
 
 #include "transport/transport.h"
 
-/* Looks for a device with a port that is up, among those that the options name. False: why tells
- * what is missing and what to do. Any thread. */
-bool mkv__rdma_probe(const struct mkv__endpoint_options *options, char *why, size_t why_len);
+/* Finds the devices with a port that is up, of those that are named (none are: of all), in the order
+ * of the names: rails_out, at most MKV_RAILS_MAX. False, with 0 rails: there is none; why tells what
+ * is missing and what to do. Any thread. */
+bool mkv__rdma_probe(const char *const *names, size_t n_names, struct mkv__rails *rails_out,
+                     char *why, size_t why_len);
 
 #endif

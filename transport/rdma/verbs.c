@@ -2,15 +2,18 @@
 
 #include "core/base.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 static struct mkv__verbs verbs;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char missing[256];
+static const struct mkv__verbs *others;
 
 static void load(void)
 {
@@ -40,6 +43,10 @@ static void load(void)
         CALL(create_qp),
         CALL(modify_qp),
         CALL(destroy_qp),
+        CALL(create_srq),
+        CALL(destroy_srq),
+        CALL(get_async_event),
+        CALL(ack_async_event),
         CALL(wc_status_str),
 #undef CALL
         {"_ibv_query_gid_table", offsetof(struct mkv__verbs, query_gid_table)},
@@ -67,14 +74,41 @@ static void load(void)
     }
 }
 
+/* The kernel's own word, so that nothing is loaded where there is nothing to use. */
+static bool any_device(void)
+{
+    DIR *dir = opendir("/sys/class/infiniband");
+    bool any = false;
+
+    if (dir) {
+        for (const struct dirent *e = readdir(dir); e && !any; e = readdir(dir)) {
+            any = e->d_name[0] != '.';
+        }
+        closedir(dir);
+    }
+    return any;
+}
+
 const struct mkv__verbs *mkv__verbs_load(char *why, size_t why_len)
 {
+    if (others) {
+        return others;
+    }
+    if (!any_device()) {
+        snprintf(why, why_len, "this machine has no RDMA device");
+        return NULL;
+    }
     pthread_once(&once, load);
     if (missing[0] != '\0') {
         snprintf(why, why_len, "%s", missing);
         return NULL;
     }
     return &verbs;
+}
+
+void mkv__verbs_use(const struct mkv__verbs *other)
+{
+    others = other;
 }
 
 int mkv__verbs_errno(void)

@@ -38,11 +38,20 @@ struct mkv__verbs {
     struct ibv_qp *(*create_qp)(struct ibv_pd *pd, struct ibv_qp_init_attr *attributes);
     int (*modify_qp)(struct ibv_qp *qp, struct ibv_qp_attr *attributes, int mask);
     int (*destroy_qp)(struct ibv_qp *qp);
+    struct ibv_srq *(*create_srq)(struct ibv_pd *pd, struct ibv_srq_init_attr *attributes);
+    int (*destroy_srq)(struct ibv_srq *srq);
+    int (*get_async_event)(struct ibv_context *context, struct ibv_async_event *event);
+    void (*ack_async_event)(struct ibv_async_event *event);
     const char *(*wc_status_str)(enum ibv_wc_status status);
 };
 
-/* Loads it once. NULL, with a text that says what to install: it is not there. Any thread. */
+/* Loads it once, where the machine has a device. NULL, with a text that says what to install: it is
+ * not there. Any thread. */
 const struct mkv__verbs *mkv__verbs_load(char *why, size_t why_len);
+
+/* For tests: these instead, from the next load on; NULL: the library's again. No thread may be using
+ * verbs. The calls that are inline functions of the header go to the context's own table. */
+void mkv__verbs_use(const struct mkv__verbs *other);
 
 /* What a completion's status means: 0, -ECANCELED (flushed), -ETIMEDOUT (no answer), -EACCES (memory
  * rights), -EPROTO, -ECONNRESET. */

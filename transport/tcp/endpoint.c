@@ -133,6 +133,12 @@ static void region_remove(struct mkv__endpoint *endpoint, void *addr, size_t len
     (void)len;
 }
 
+static bool degraded(const struct mkv__conn *conn)
+{
+    (void)conn;
+    return false;
+}
+
 static void describe(const struct mkv__conn *conn, char *out, size_t cap)
 {
     (void)conn;
@@ -168,5 +174,6 @@ const struct mkv__transport mkv__tcp = {
     .region_remove = region_remove,
     .peer_name = mkv__tcp_peer_name,
     .describe = describe,
+    .degraded = degraded,
     .numa_node = mkv__tcp_numa_node,
 };
