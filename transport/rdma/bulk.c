@@ -163,7 +163,7 @@ static void fence(struct mkv__conn *conn, uint64_t request_id)
         }
     }
     conn->remotes[mkv__rdma_slot(request_id)].fencing = false;
-    if (mkv__rdma_put_message(conn->qps[0], &header, NULL, 0, NULL) < 0) {
+    if (mkv__rdma_put_first(qp, &header) < 0) {
         mkv__rdma_conn_fail(conn, -ENOMEM, "out of memory");
     }
 }
@@ -186,6 +186,7 @@ void mkv__rdma_withdrawn(struct mkv__conn *conn, uint64_t request_id)
     remote->there = false;
     remote->request_id = request_id;
     remote->fencing = true;
+    mkv__rdma_unsay(qp, request_id);
     if (conn->handlers->cancelled) {
         conn->handlers->cancelled(conn, conn->arg, request_id);
     }

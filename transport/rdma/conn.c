@@ -301,6 +301,44 @@ static void pump(struct mkv__worker *worker, struct mkv__deferred *deferred)
     mkv__rdma_leave(ep);
 }
 
+/* A window of the peer that ends with this reply, so that it need not do that itself. */
+static const uint32_t *ends(const struct mkv__conn *conn, const struct mkv__rdma_remote *remote)
+{
+    return remote->there && !remote->ended && conn->peer_windows && remote->n > 0
+               ? &remote->runs[0].rkey
+               : NULL;
+}
+
+/* On the queue pair of the bulk, so that it comes after it. */
+static int reply_after_bulk(struct mkv__conn *conn, const struct mkv__header *header,
+                            const void *body)
+{
+    struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(header->request_id)];
+    struct mkv__rdma_qp *qp = mkv__rdma_bulk_qp(conn, header->request_id);
+    int error;
+
+    if (remote->request_id != header->request_id) {
+        return mkv__rdma_put_message(qp, header, NULL, 0, body, NULL);
+    }
+    error = mkv__rdma_put_message(qp, header, remote->ranges, 16 * (size_t)remote->n_ranges, body,
+                                  ends(conn, remote));
+    remote->ended = !error;
+    return error;
+}
+
+/* A request whose exposure is told goes where its bulk will, behind the binding of its windows. */
+static int request(struct mkv__conn *conn, const struct mkv__header *header, const void *body)
+{
+    uint8_t *extra = NULL;
+    size_t len = 0;
+    int error = mkv__rdma_exposure_encode(conn, header->request_id, &extra, &len);
+    struct mkv__rdma_qp *qp = extra ? mkv__rdma_bulk_qp(conn, header->request_id) : conn->qps[0];
+
+    error = error ? error : mkv__rdma_put_message(qp, header, extra, len, body, NULL);
+    free(extra);
+    return error;
+}
+
 static int send_on(struct mkv__conn *conn, const struct mkv__message *message)
 {
     struct mkv__header header = {
@@ -312,24 +350,13 @@ static int send_on(struct mkv__conn *conn, const struct mkv__message *message)
         .deadline_ms = message->deadline_ms,
         .body_len = message->body_len,
     };
-    struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(message->request_id)];
-    uint8_t *extra = NULL;
-    size_t len = 0;
-    int error;
 
-    if (conn->server && message->after_bulk) {
-        bool ours = remote->request_id == message->request_id;
-
-        return mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, message->request_id), &header,
-                                     remote->ranges, ours ? 16 * (size_t)remote->n_ranges : 0,
-                                     message->body);
+    if (!conn->server) {
+        return request(conn, &header, message->body);
     }
-    error = conn->server ? 0 : mkv__rdma_exposure_encode(conn, message->request_id, &extra, &len);
-    error = error ? error
-                  : mkv__rdma_put_message(conn->qps[message->after_bulk ? 1 : 0], &header, extra,
-                                          len, message->body);
-    free(extra);
-    return error;
+    return message->after_bulk
+               ? reply_after_bulk(conn, &header, message->body)
+               : mkv__rdma_put_message(conn->qps[0], &header, NULL, 0, message->body, NULL);
 }
 
 int mkv__rdma_send(struct mkv__conn *conn, const struct mkv__message *message)

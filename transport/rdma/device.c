@@ -39,6 +39,7 @@ static void device_close(struct mkv__endpoint *ep, struct mkv__rdma_device *devi
         }
         (void)ep->verbs->destroy_comp_channel(device->channel);
     }
+    mkv__rdma_windows_destroy(&device->spare);
     if (device->pd) {
         (void)ep->verbs->dealloc_pd(device->pd);
     }
@@ -65,6 +66,9 @@ static int device_look(struct mkv__endpoint *ep, struct ibv_device *which,
     device->reads = (uint8_t)(attributes.max_qp_rd_atom < 16 ? attributes.max_qp_rd_atom : 16);
     device->max_sge = (uint32_t)attributes.max_sge < MKV_RDMA_SGE ? (uint32_t)attributes.max_sge
                                                                   : MKV_RDMA_SGE;
+    device->vendor = attributes.vendor_id;
+    device->windows = (attributes.device_cap_flags &
+                       (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B)) != 0;
     return port_of(ep, device, &attributes);
 }
 

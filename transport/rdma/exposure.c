@@ -39,14 +39,78 @@ int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure)
     return 0;
 }
 
-static void give_back(struct mkv__conn *conn, uint32_t slot)
+static void concealed(struct mkv__conn *conn, uint32_t slot)
 {
     struct mkv__rdma_exposed *x = &conn->exposed[slot];
     struct mkv__exposure *exposure = x->exposure;
 
+    if (conn->device) {
+        mkv__rdma_windows_put(conn->device, x->windows);
+    }
     mkv__rdma_strays_put(conn->endpoint, &x->strays);
     *x = (struct mkv__rdma_exposed){0};
     exposure->concealed(exposure);
+}
+
+/* Nobody uses it any more; then what is open is closed, and it is given back. */
+static void give_back(struct mkv__conn *conn, uint32_t slot)
+{
+    struct mkv__rdma_exposed *x = &conn->exposed[slot];
+    struct mkv__rdma_qp *qp;
+    struct mkv__rdma_window *window = x->windows;
+
+    if (!window) { /* none was needed, or they went with their queue pair */
+        concealed(conn, slot);
+        return;
+    }
+    qp = mkv__rdma_bulk_qp(conn, slot);
+    for (x->n_closing = 1; window; window = window->next) {
+        if (!window->bound) {
+            continue;
+        }
+        x->n_closing++;
+        if (mkv__rdma_put_invalidate(qp, window, slot) < 0) {
+            mkv__rdma_conn_fail(conn, -ENOMEM, "out of memory");
+            return;
+        }
+    }
+    mkv__rdma_closed_window(conn, slot);
+}
+
+void mkv__rdma_closed_window(struct mkv__conn *conn, uint32_t slot)
+{
+    if (--conn->exposed[slot].n_closing == 0) {
+        concealed(conn, slot);
+    }
+}
+
+void mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey)
+{
+    struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
+    bool there = x->exposure && x->exposure->request_id == request_id;
+    struct mkv__rdma_window *window = there ? x->windows : NULL;
+
+    while (window && window->rkey != rkey) {
+        window = window->next;
+    }
+    if (window) {
+        window->bound = false;
+    }
+}
+
+/* As if there were no fence: what is on its way finds the window open, and the memory free. */
+static void give_back_open(struct mkv__conn *conn, uint32_t slot)
+{
+    struct mkv__rdma_exposed *x = &conn->exposed[slot];
+
+    while (x->windows) {
+        struct mkv__rdma_window *window = x->windows;
+
+        x->windows = window->next;
+        window->next = conn->lost;
+        conn->lost = window;
+    }
+    concealed(conn, slot);
 }
 
 void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered)
@@ -68,17 +132,22 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
         }
         return;
     }
-    if (answered || !x->told || MKV_FAULT("rdma.fence")) {
-        give_back(conn, slot);
+    if (x->withdrawn || x->n_closing > 0) {
         return;
     }
-    if (x->withdrawn) {
+    if (!answered && x->told && MKV_FAULT("rdma.fence")) {
+        give_back_open(conn, slot);
+        return;
+    }
+    if (answered || !x->told) {
+        give_back(conn, slot);
         return;
     }
     x->withdrawn = true;
     due = mkv__worker_now(conn->endpoint->worker) + MKV_RDMA_GRACE_NS;
     conn->fence_ns = conn->fence_ns && conn->fence_ns < due ? conn->fence_ns : due;
-    if (mkv__rdma_put_message(conn->qps[0], &header, NULL, 0, NULL) < 0) {
+    if (mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, header.request_id), &header, NULL, 0, NULL,
+                              NULL) < 0) {
         mkv__rdma_conn_fail(conn, -ENOMEM, "out of memory");
     }
 }
@@ -86,7 +155,7 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
 void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id)
 {
     uint32_t slot = mkv__rdma_slot(request_id);
-    const struct mkv__rdma_exposed *x;
+    struct mkv__rdma_exposed *x;
     bool more = false;
 
     if (slot >= MKV_REQUESTS_MAX) {
@@ -94,6 +163,7 @@ void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id)
     }
     x = &conn->exposed[slot];
     if (x->exposure && x->withdrawn && x->exposure->request_id == request_id) {
+        x->withdrawn = false;
         give_back(conn, slot);
     }
     for (slot = 0; slot < MKV_REQUESTS_MAX && !more; slot++) {
@@ -106,7 +176,7 @@ void mkv__rdma_conceal_all(struct mkv__conn *conn)
 {
     for (uint32_t slot = 0; slot < MKV_REQUESTS_MAX; slot++) {
         if (conn->exposed[slot].exposure) {
-            give_back(conn, slot);
+            concealed(conn, slot);
         }
     }
 }
@@ -157,21 +227,85 @@ static int run_add(struct mkv__rdma_run *runs, uint32_t *n, const struct mkv__pi
     return 0;
 }
 
-static int runs_of(struct mkv__conn *conn, const struct mkv__exposure *e,
-                   struct mkv__rdma_run *runs, uint32_t *n_out)
+/* The window for this registration, as wide as all that the request has there. */
+static struct mkv__rdma_window *window_for(struct mkv__conn *conn, struct mkv__rdma_exposed *x,
+                                           struct ibv_mr *mr, uint64_t from, uint64_t to)
 {
+    struct mkv__rdma_window *window = x->windows;
+
+    while (window && window->mr != mr) {
+        window = window->next;
+    }
+    if (!window) {
+        window = mkv__rdma_window_get(conn->device);
+        if (!window) {
+            return NULL;
+        }
+        *window = (struct mkv__rdma_window){.next = x->windows,
+                                            .mw = window->mw,
+                                            .mr = mr,
+                                            .address = from,
+                                            .len = to - from,
+                                            .rkey = ibv_inc_rkey(window->mw->rkey)};
+        x->windows = window;
+    }
+    to = to > window->address + window->len ? to : window->address + window->len;
+    window->address = from < window->address ? from : window->address;
+    window->len = to - window->address;
+    return window;
+}
+
+/* The key that opens a piece to the peer. */
+static int key_of(struct mkv__conn *conn, struct mkv__rdma_exposed *x, const struct mkv__piece *p,
+                  uint32_t *rkey_out)
+{
+    uintptr_t from = (uintptr_t)p->addr;
+    struct ibv_mr *mr = mkv__rdma_region_of(conn->endpoint, p->addr, p->len, conn->device_index);
+    struct mkv__rdma_window *window;
+
+    if (!mr) {
+        return -EFAULT;
+    }
+    *rkey_out = mr->rkey;
+    if (!conn->device->windows) {
+        return 0;
+    }
+    window = window_for(conn, x, mr, from, from + p->len);
+    if (!window) {
+        return -ENOMEM;
+    }
+    *rkey_out = window->rkey;
+    return 0;
+}
+
+static int bind_all(struct mkv__conn *conn, struct mkv__rdma_exposed *x)
+{
+    struct mkv__rdma_qp *qp = mkv__rdma_bulk_qp(conn, x->exposure->request_id);
+    int error = 0;
+
+    for (struct mkv__rdma_window *w = x->windows; w && !error; w = w->next) {
+        error = mkv__rdma_put_bind(qp, w, x->exposure->writable);
+        w->bound = !error;
+    }
+    return error;
+}
+
+static int runs_of(struct mkv__conn *conn, struct mkv__rdma_exposed *x, struct mkv__rdma_run *runs,
+                   uint32_t *n_out)
+{
+    const struct mkv__exposure *e = x->exposure;
     int error = 0;
 
     *n_out = 0;
     for (uint32_t i = 0; i < e->n_pieces && !error; i++) {
         const struct mkv__piece *p = &e->pieces[i];
-        struct ibv_mr *mr;
+        uint32_t rkey;
 
         if (p->len == 0) {
             continue;
         }
-        mr = mkv__rdma_region_of(conn->endpoint, p->addr, p->len, conn->device_index);
-        error = mr ? run_add(runs, n_out, p, mr->rkey) : -EFAULT;
+        error = key_of(conn, x, p, &rkey);
+        error = error ? error : run_add(runs, n_out, p, rkey);
     }
     return error;
 }
@@ -208,7 +342,7 @@ int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8
         return error;
     }
     runs = malloc(MKV_RDMA_RUNS_MAX * sizeof(*runs));
-    error = runs ? runs_of(conn, e, runs, &n) : -ENOMEM;
+    error = runs ? runs_of(conn, x, runs, &n) : -ENOMEM;
     *out = error ? NULL : malloc((size_t)n * RUN_BYTES + 1);
     if (!error && !*out) {
         error = -ENOMEM;
@@ -217,28 +351,75 @@ int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8
         run_encode(&runs[i], *out + (size_t)i * RUN_BYTES);
     }
     free(runs);
+    error = error ? error : bind_all(conn, x);
     if (error) {
-        mkv__rdma_strays_put(conn->endpoint, &x->strays);
-        return error;
+        free(*out);
+        *out = NULL;
+        return error; /* and its windows and strays go when it is concealed */
     }
     *len_out = (size_t)n * RUN_BYTES;
     x->told = true;
     return 0;
 }
 
+/* The exposure of a request whose bytes its owner still wants to hear of. */
+static struct mkv__exposure *wanted(const struct mkv__conn *conn, uint64_t request_id)
+{
+    const struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
+    bool there = x->exposure && x->exposure->request_id == request_id && !x->withdrawn &&
+                 x->n_closing == 0 && !conn->closing;
+
+    return there ? x->exposure : NULL;
+}
+
+/* The piece that has this offset; they ascend without gaps. */
+static uint32_t piece_at(const struct mkv__exposure *e, uint64_t offset)
+{
+    uint32_t low = 0, high = e->n_pieces;
+
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (e->pieces[middle].offset <= offset) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Tells the owner of one range. */
+static void tell_range(struct mkv__conn *conn, uint64_t request_id, uint64_t offset, uint64_t len)
+{
+    struct mkv__exposure *e = wanted(conn, request_id);
+    uint32_t p = piece_at(e, offset);
+
+    while (len > 0 && e && e->landed) {
+        const struct mkv__piece *piece = &e->pieces[p++];
+        uint64_t at = offset - piece->offset;
+        uint64_t here = piece->len - at < len ? piece->len - at : len;
+
+        if (here > 0) {
+            e->landed(e, offset, (uint8_t *)piece->addr + at, here);
+        }
+        offset += here;
+        len -= here;
+        e = wanted(conn, request_id);
+    }
+}
+
 bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t *ranges,
                       size_t len)
 {
-    uint32_t slot = mkv__rdma_slot(request_id);
-
     if (len % 16 != 0) {
         return false;
     }
     for (size_t i = 0; i < len; i += 16) {
-        struct mkv__exposure *e = conn->exposed[slot].exposure;
+        const struct mkv__exposure *e = wanted(conn, request_id);
         uint64_t range[2];
 
-        if (!e || e->request_id != request_id || conn->exposed[slot].withdrawn) {
+        if (!e) {
             return true; /* concealed before */
         }
         memcpy(range, ranges + i, sizeof(range));
@@ -247,21 +428,8 @@ bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t
         if (!e->writable || range[0] > e->len || range[1] > e->len - range[0]) {
             return false;
         }
-        for (uint32_t p = 0; p < e->n_pieces && range[1] > 0 && e->landed; p++) {
-            const struct mkv__piece *piece = &e->pieces[p];
-            uint64_t at = range[0] - piece->offset, here;
-
-            if (range[0] < piece->offset || at >= piece->len) {
-                continue;
-            }
-            here = piece->len - at < range[1] ? piece->len - at : range[1];
-            range[0] += here;
-            range[1] -= here;
-            e->landed(e, range[0] - here, (uint8_t *)piece->addr + at, here);
-            if (conn->closing || conn->exposed[slot].exposure != e ||
-                conn->exposed[slot].withdrawn) {
-                return true;
-            }
+        if (range[1] > 0) {
+            tell_range(conn, request_id, range[0], range[1]);
         }
     }
     return true;
@@ -297,8 +465,7 @@ int mkv__rdma_remote_take(struct mkv__conn *conn, uint64_t request_id, const uin
     remote->n = 0;
     remote->n_ranges = 0;
     remote->len = 0;
-    remote->there = false;
-    remote->fencing = false;
+    remote->there = remote->fencing = remote->ended = false;
     if (len % RUN_BYTES != 0 || n > MKV_RDMA_RUNS_MAX) {
         return -EPROTO;
     }

@@ -50,7 +50,7 @@ static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const u
         .type = h->type,
         .cls = h->cls,
         .flags = h->flags,
-        .after_bulk = qp->index != 0,
+        .after_bulk = qp->index != 0 && !conn->server,
         .request_id = h->request_id,
         .deadline_ms = h->deadline_ms,
         .body = body + h->aux,
@@ -69,7 +69,11 @@ static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const u
         if (error) {
             return error;
         }
-    } else if (h->aux > 0) {
+    }
+    if (qp->invalidated) {
+        mkv__rdma_invalidated(conn, h->request_id, *qp->invalidated);
+    }
+    if (!conn->server && h->aux > 0) {
         *why_out = "wrote outside of the exposure";
         if (!mkv__rdma_landed(conn, h->request_id, body, h->aux)) {
             return -EPROTO;
@@ -104,8 +108,9 @@ static int take(struct mkv__rdma_qp *qp, const uint8_t *frame, size_t len, const
     if (h.type == MKV_TYPE_TRY) {
         return mkv__rdma_heard(qp);
     }
-    if (h.type == MKV_TYPE_CANCEL && conn->server && qp->index == 0 &&
-        mkv__rdma_slot(h.request_id) < MKV_REQUESTS_MAX) {
+    if (h.type == MKV_TYPE_CANCEL && conn->server &&
+        mkv__rdma_slot(h.request_id) < MKV_REQUESTS_MAX &&
+        qp == mkv__rdma_bulk_qp(conn, h.request_id)) {
         mkv__rdma_withdrawn(conn, h.request_id);
         return 0;
     }
@@ -173,7 +178,10 @@ static void received(struct mkv__rdma_qp *qp, const struct ibv_wc *wc)
     struct mkv__conn *conn = qp->conn;
     uint32_t buffer = (uint32_t)wc->wr_id & 0x7fffffffu;
     const char *why = "";
-    int error = take_piece(qp, mkv__rdma_buffer(qp, buffer), wc->byte_len, &why);
+    int error;
+
+    qp->invalidated = mkv__verbs_invalidated(wc, conn->device->vendor);
+    error = take_piece(qp, mkv__rdma_buffer(qp, buffer), wc->byte_len, &why);
 
     if (conn->closing || !conn->cq) {
         return;

@@ -19,15 +19,14 @@
 struct chain {
     struct ibv_send_wr wrs[MKV_RDMA_CHAIN];
     struct ibv_sge sges[MKV_RDMA_CHAIN][MKV_RDMA_SGE];
-    uint32_t n;
+    struct mkv__rdma_window *binds[MKV_RDMA_CHAIN];
+    uint32_t n, n_binds;
 };
 
 /* Jobs ------------------------------------------------------------------------------------------- */
 
-static void job_queue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
+static void job_list(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 {
-    *qp->jobs_end = job;
-    qp->jobs_end = &job->next;
     job->queued = true;
     job->after = qp->all;
     job->link = &qp->all;
@@ -36,6 +35,26 @@ static void job_queue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
     }
     qp->all = job;
     mkv__rdma_wake(qp->conn);
+}
+
+static void job_queue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
+{
+    *qp->jobs_end = job;
+    qp->jobs_end = &job->next;
+    job_list(qp, job);
+}
+
+/* Before all that has not begun. */
+static void job_queue_first(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
+{
+    struct mkv__rdma_job **at = qp->jobs && qp->jobs->sent > 0 ? &qp->jobs->next : &qp->jobs;
+
+    job->next = *at;
+    *at = job;
+    if (!job->next) {
+        qp->jobs_end = &job->next;
+    }
+    job_list(qp, job);
 }
 
 void mkv__rdma_job_unqueue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
@@ -58,6 +77,8 @@ void mkv__rdma_job_unqueue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int status)
 {
     struct mkv__bulk *bulk = job->bulk;
+    bool closes = job->kind == MKV_RDMA_INVALIDATE;
+    uint32_t slot = job->slot;
 
     mkv__rdma_job_unqueue(qp, job);
     *job->link = job->after;
@@ -71,6 +92,8 @@ void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int s
 
         bulk->done(bulk, status);
         mkv__rdma_fence_now(qp->conn, request_id);
+    } else if (closes && status == 0) {
+        mkv__rdma_closed_window(qp->conn, slot);
     }
 }
 
@@ -82,20 +105,20 @@ void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status)
     }
 }
 
-int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
-                          const void *extra, size_t extra_len, const void *body)
+static struct mkv__rdma_job *message_new(const struct mkv__header *header, const void *extra,
+                                         size_t extra_len, const void *body)
 {
     struct mkv__header h = *header;
     size_t len = MKV_HEADER_BYTES + extra_len + header->body_len;
     struct mkv__rdma_job *job = calloc(1, sizeof(*job) + len);
-    int error;
 
     if (!job) {
-        return -ENOMEM;
+        return NULL;
     }
     h.aux = extra_len;
     h.body_len = (uint32_t)(extra_len + header->body_len);
     job->kind = MKV_RDMA_MESSAGE;
+    job->request_id = header->request_id;
     job->len = len;
     mkv__header_encode(&h, job->bytes);
     if (extra_len > 0) {
@@ -104,15 +127,48 @@ int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *hea
     if (header->body_len > 0) {
         memcpy(job->bytes + MKV_HEADER_BYTES + extra_len, body, header->body_len);
     }
-    /* Messages of a queue pair keep their order, and none is taken back. */
-    error = mkv__seal_apply(qp->send_seal, job->bytes, job->bytes + MKV_HEADER_BYTES, h.body_len);
-    if (error) {
-        free(job);
-        return error;
+    return job;
+}
+
+int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
+                          const void *extra, size_t extra_len, const void *body,
+                          const uint32_t *invalidate)
+{
+    struct mkv__rdma_job *job = message_new(header, extra, extra_len, body);
+
+    if (!job) {
+        return -ENOMEM;
     }
-    qp->conn->waiting += len;
+    job->invalidates = invalidate != NULL;
+    job->rkey = invalidate ? *invalidate : 0;
+    qp->conn->waiting += job->len;
     job_queue(qp, job);
     return 0;
+}
+
+int mkv__rdma_put_first(struct mkv__rdma_qp *qp, const struct mkv__header *header)
+{
+    struct mkv__rdma_job *job = message_new(header, NULL, 0, NULL);
+
+    if (!job) {
+        return -ENOMEM;
+    }
+    qp->conn->waiting += job->len;
+    job_queue_first(qp, job);
+    return 0;
+}
+
+void mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id)
+{
+    struct mkv__rdma_job *job = qp->jobs, *next;
+
+    for (; job; job = next) {
+        next = job->next;
+        if (job->kind == MKV_RDMA_MESSAGE && job->request_id == request_id && job->sent == 0) {
+            qp->conn->waiting -= job->len;
+            mkv__rdma_job_end(qp, job, 0);
+        }
+    }
 }
 
 int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
@@ -135,6 +191,33 @@ int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
     job->bulk = bulk;
     job_queue(qp, job);
     return 0;
+}
+
+static int put_window(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
+                      struct mkv__rdma_window *window, bool writable, uint32_t slot)
+{
+    struct mkv__rdma_job *job = calloc(1, sizeof(*job));
+
+    if (!job) {
+        return -ENOMEM;
+    }
+    job->kind = kind;
+    job->window = window;
+    job->writable = writable;
+    job->slot = slot;
+    job_queue(qp, job);
+    return 0;
+}
+
+int mkv__rdma_put_bind(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window, bool writable)
+{
+    return put_window(qp, MKV_RDMA_BIND, window, writable, 0);
+}
+
+int mkv__rdma_put_invalidate(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window,
+                             uint32_t slot)
+{
+    return put_window(qp, MKV_RDMA_INVALIDATE, window, false, slot);
 }
 
 /* Work requests ---------------------------------------------------------------------------------- */
@@ -175,8 +258,9 @@ static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct chain *c,
     return wr;
 }
 
-static void put_send(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job,
-                     const uint8_t *bytes, size_t len, uint8_t flags)
+static struct ibv_send_wr *put_send(struct mkv__rdma_qp *qp, struct chain *c,
+                                    struct mkv__rdma_job *job, const uint8_t *bytes, size_t len,
+                                    uint8_t flags)
 {
     struct ibv_send_wr *wr = next_wr(qp, c, job, 0, true);
     uint8_t *buffer = buffer_take(qp);
@@ -194,24 +278,74 @@ static void put_send(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_
                                       qp->conn->buffers_mr->lkey};
     qp->owed = 0;
     qp->credits--;
+    return wr;
 }
 
-/* The next SEND of a message. False: it has to wait. */
-static bool step_message(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+/* Sequence numbers follow the order on the wire, so a message is sealed when it begins to leave. */
+static int seal(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
+{
+    return mkv__seal_apply(qp->send_seal, job->bytes, job->bytes + MKV_HEADER_BYTES,
+                           (uint32_t)(job->len - MKV_HEADER_BYTES));
+}
+
+/* The next SEND of a message: 1; 0: it has to wait. */
+static int step_message(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
 {
     size_t left = job->len - job->sent;
     size_t now = left < PIECE ? left : PIECE;
+    struct ibv_send_wr *wr;
+    int error;
 
     if (qp->credits <= KEPT || qp->buffers_used + 1 >= MKV_RDMA_SENDS) {
-        return false;
+        return 0;
     }
-    put_send(qp, c, job, job->bytes + job->sent, now, now == left ? 1 : 0);
+    error = job->sent == 0 ? seal(qp, job) : 0;
+    if (error) {
+        return error;
+    }
+    wr = put_send(qp, c, job, job->bytes + job->sent, now, now == left ? 1 : 0);
     job->sent += now;
     if (job->sent == job->len) {
+        if (job->invalidates) {
+            wr->opcode = IBV_WR_SEND_WITH_INV;
+            wr->invalidate_rkey = job->rkey;
+        }
         qp->conn->waiting -= job->len;
         mkv__rdma_job_unqueue(qp, job);
     }
-    return true;
+    return 1;
+}
+
+/* A window opens with a new key, which the request behind it names. */
+static void step_window(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+{
+    struct ibv_send_wr *wr = next_wr(qp, c, job, 0, false);
+    struct mkv__rdma_window *w = job->window;
+
+    mkv__rdma_job_unqueue(qp, job);
+    if (job->kind == MKV_RDMA_INVALIDATE) {
+        wr->opcode = IBV_WR_LOCAL_INV;
+        wr->invalidate_rkey = w->rkey;
+        return;
+    }
+    wr->opcode = IBV_WR_BIND_MW;
+    wr->bind_mw.mw = w->mw;
+    wr->bind_mw.rkey = w->rkey;
+    wr->bind_mw.bind_info = (struct ibv_mw_bind_info){
+        .mr = w->mr,
+        .addr = w->address,
+        .length = w->len,
+        .mw_access_flags = job->writable ? IBV_ACCESS_REMOTE_WRITE : IBV_ACCESS_REMOTE_READ,
+    };
+    c->binds[c->n_binds++] = w;
+}
+
+/* What a window's key was is asked for by the bind that changes it. */
+static void bound(struct chain *c)
+{
+    for (uint32_t i = 0; i < c->n_binds; i++) {
+        c->binds[i]->mw->rkey = c->binds[i]->rkey;
+    }
 }
 
 static void settle(struct mkv__rdma_job *job)
@@ -298,8 +432,12 @@ static int step_bulk(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_
 /* Nothing is left to post of it, or its request was withdrawn. */
 static bool is_over(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 {
-    const struct mkv__rdma_remote *r = &qp->conn->remotes[mkv__rdma_slot(job->bulk->request_id)];
+    const struct mkv__rdma_remote *r;
 
+    if (!job->bulk) {
+        return false;
+    }
+    r = &qp->conn->remotes[mkv__rdma_slot(job->bulk->request_id)];
     settle(job);
     return job->piece >= job->bulk->n_pieces || !r->there || r->request_id != job->bulk->request_id;
 }
@@ -309,7 +447,7 @@ static bool end_empty(struct mkv__rdma_qp *qp)
 {
     struct mkv__conn *conn = qp->conn;
 
-    while (!conn->closing && qp->jobs && qp->jobs->kind != MKV_RDMA_MESSAGE) {
+    while (!conn->closing && qp->jobs && qp->jobs->bulk) {
         struct mkv__rdma_job *job = qp->jobs;
 
         if (!is_over(qp, job)) {
@@ -327,18 +465,31 @@ static bool end_empty(struct mkv__rdma_qp *qp)
     return !conn->closing;
 }
 
+/* The next work request of a job: 1; 0: it has to wait; -EPROTO. */
+static int step(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+{
+    if (job->kind == MKV_RDMA_MESSAGE) {
+        return step_message(qp, c, job);
+    }
+    if (job->bulk) {
+        return step_bulk(qp, c, job);
+    }
+    step_window(qp, c, job);
+    return 1;
+}
+
 static int fill(struct mkv__rdma_qp *qp, struct chain *c)
 {
-    c->n = 0;
+    c->n = c->n_binds = 0;
     while (c->n < MKV_RDMA_CHAIN && qp->n_posted + 1 < MKV_RDMA_DEPTH) {
         struct mkv__rdma_job *job = qp->jobs;
         int made;
 
         /* What ends here would tell its owner, which may close: not in the middle of a chain. */
-        if (!job || (job->kind != MKV_RDMA_MESSAGE && is_over(qp, job))) {
+        if (!job || is_over(qp, job)) {
             break;
         }
-        made = job->kind == MKV_RDMA_MESSAGE ? step_message(qp, c, job) : step_bulk(qp, c, job);
+        made = step(qp, c, job);
         if (made < 0) {
             return made;
         }
@@ -348,7 +499,7 @@ static int fill(struct mkv__rdma_qp *qp, struct chain *c)
     }
     if (c->n == 0 && qp->owed >= MKV_RDMA_RECEIVES / 2 && qp->credits > 0 &&
         qp->buffers_used < MKV_RDMA_SENDS && qp->n_posted < MKV_RDMA_DEPTH) {
-        put_send(qp, c, NULL, NULL, 0, 2);
+        (void)put_send(qp, c, NULL, NULL, 0, 2);
     }
     return 0;
 }
@@ -363,7 +514,9 @@ void mkv__rdma_flush(struct mkv__rdma_qp *qp)
         int error = fill(qp, &chain);
 
         if (error) {
-            mkv__rdma_conn_fail(qp->conn, error, "bulk outside of the exposure");
+            mkv__rdma_conn_fail(qp->conn, error,
+                                error == -EPROTO ? "bulk outside of the exposure"
+                                                 : "a message cannot be sealed");
             return;
         }
         if (chain.n == 0) {
@@ -379,6 +532,7 @@ void mkv__rdma_flush(struct mkv__rdma_qp *qp)
             mkv__rdma_conn_fail(qp->conn, -ECONNRESET, "the device takes no work request");
             return;
         }
+        bound(&chain);
         mkv__rdma_polled(qp->conn);
     }
 }

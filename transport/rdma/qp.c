@@ -32,6 +32,7 @@ static void attributes_encode(const struct mkv__rdma_qp *qp, uint8_t out[MKV_RDM
     out[12] = conn->device->mtu;
     out[13] = conn->gid_type;
     out[14] = conn->device->reads;
+    out[15] = conn->device->windows ? MKV_RDMA_HAS_WINDOWS : 0;
     memcpy(out + 16, conn->gid, 16);
 }
 
@@ -165,31 +166,44 @@ int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t l
         return -EPROTO;
     }
     qp->credits = credits;
+    qp->conn->peer_windows = attributes[15] & MKV_RDMA_HAS_WINDOWS;
     error = ready_to_receive(qp, attributes);
     error = error ? error : ready_to_send(qp, attributes);
     qp->up = !error;
     return error;
 }
 
-static void qp_destroy(struct mkv__rdma_qp *qp)
+static void qps_fail(struct mkv__conn *conn)
 {
     struct ibv_qp_attr failed = {.qp_state = IBV_QPS_ERR};
 
-    if (qp->qp) {
-        (void)qp->conn->endpoint->verbs->modify_qp(qp->qp, &failed, IBV_QP_STATE);
-        (void)qp->conn->endpoint->verbs->destroy_qp(qp->qp);
-        qp->qp = NULL;
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        if (conn->qps[i] && conn->qps[i]->qp) {
+            (void)conn->endpoint->verbs->modify_qp(conn->qps[i]->qp, &failed, IBV_QP_STATE);
+            conn->qps[i]->up = false;
+        }
     }
-    qp->up = false;
+}
+
+/* A window that is bound may hold its queue pair, so windows go first. */
+static void windows_destroy(struct mkv__conn *conn)
+{
+    for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
+        mkv__rdma_windows_destroy(&conn->exposed[i].windows);
+    }
+    mkv__rdma_windows_destroy(&conn->lost);
 }
 
 void mkv__rdma_qps_destroy(struct mkv__conn *conn)
 {
     const struct mkv__verbs *verbs = conn->endpoint->verbs;
 
+    qps_fail(conn);
+    windows_destroy(conn);
     for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
-        if (conn->qps[i]) {
-            qp_destroy(conn->qps[i]);
+        if (conn->qps[i] && conn->qps[i]->qp) {
+            (void)verbs->destroy_qp(conn->qps[i]->qp);
+            conn->qps[i]->qp = NULL;
         }
     }
     if (conn->cq) {

@@ -19,25 +19,26 @@
 #include "transport/tcp/bootstrap.h"
 #include "transport/transport.h"
 
-#define MKV_RDMA_QPS        2u          /* of a session: messages, bulk */
-#define MKV_RDMA_BUFFER     8192u       /* bytes of a receive buffer: the longest SEND */
-#define MKV_RDMA_RECEIVES   64u         /* posted per queue pair: the peer's credits */
-#define MKV_RDMA_SENDS      32u         /* send buffers per queue pair */
-#define MKV_RDMA_PREFIX     8u          /* of each SEND: see output.c */
-#define MKV_RDMA_DEPTH      256u        /* work requests of a send queue */
-#define MKV_RDMA_CHAIN      32u         /* work requests of one doorbell */
-#define MKV_RDMA_SIGNAL     16u         /* at most as many in a row without a completion */
-#define MKV_RDMA_SLICE      (1u << 20)  /* bytes of one WRITE or READ */
-#define MKV_RDMA_FLIGHT     (4u << 20)  /* bytes of bulk on their way per queue pair */
-#define MKV_RDMA_FULL       (16u << 20) /* waiting output, bytes: send says -EAGAIN */
-#define MKV_RDMA_SGE        8u          /* local pieces of one work request, at most */
-#define MKV_RDMA_RUNS_MAX   8192u       /* of an exposure, as the peer is told */
-#define MKV_RDMA_ATTRIBUTES 40u         /* bytes of a queue pair in the handshake */
-#define MKV_RDMA_DEVICES    8u
-#define MKV_RDMA_GRACE_NS   UINT64_C(500000000) /* until a fence is forced, as the peer is silent */
-#define MKV_RDMA_STUCK_NS   UINT64_C(4000000000) /* a work request that takes longer never ends */
-#define MKV_RDMA_AGAIN_NS   UINT64_C(5000000000) /* a session on tcp tries again to get queue pairs */
-#define MKV_RDMA_IDLE_NS    UINT64_C(50000) /* without a completion: sleep until there is one */
+#define MKV_RDMA_QPS         2u          /* of a session: messages, bulk */
+#define MKV_RDMA_BUFFER      8192u       /* bytes of a receive buffer: the longest SEND */
+#define MKV_RDMA_RECEIVES    64u         /* posted per queue pair: the peer's credits */
+#define MKV_RDMA_SENDS       32u         /* send buffers per queue pair */
+#define MKV_RDMA_PREFIX      8u          /* of each SEND: see output.c */
+#define MKV_RDMA_DEPTH       256u        /* work requests of a send queue */
+#define MKV_RDMA_CHAIN       32u         /* work requests of one doorbell */
+#define MKV_RDMA_SIGNAL      16u         /* at most as many in a row without a completion */
+#define MKV_RDMA_SLICE       (1u << 20)  /* bytes of one WRITE or READ */
+#define MKV_RDMA_FLIGHT      (4u << 20)  /* bytes of bulk on their way per queue pair */
+#define MKV_RDMA_FULL        (16u << 20) /* waiting output, bytes: send says -EAGAIN */
+#define MKV_RDMA_SGE         8u          /* local pieces of one work request, at most */
+#define MKV_RDMA_RUNS_MAX    8192u       /* of an exposure, as the peer is told */
+#define MKV_RDMA_ATTRIBUTES  40u         /* bytes of a queue pair in the handshake */
+#define MKV_RDMA_HAS_WINDOWS 1u /* flag among them: what it exposes are windows of type 2 */
+#define MKV_RDMA_DEVICES     8u
+#define MKV_RDMA_GRACE_NS    UINT64_C(500000000) /* until a fence is forced, as the peer is silent */
+#define MKV_RDMA_STUCK_NS    UINT64_C(4000000000) /* a work request that takes longer never ends */
+#define MKV_RDMA_AGAIN_NS    UINT64_C(5000000000) /* a session on tcp tries again to get queue pairs */
+#define MKV_RDMA_IDLE_NS     UINT64_C(50000) /* without a completion: sleep until there is one */
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
 
@@ -51,6 +52,9 @@ struct mkv__rdma_device {
     uint8_t mtu;   /* enum ibv_mtu */
     uint8_t reads; /* outstanding READs of a queue pair */
     uint32_t max_sge;
+    uint32_t vendor;                /* its id */
+    bool windows;                   /* it has those of type 2 */
+    struct mkv__rdma_window *spare; /* not bound */
     char name[64];
 };
 
@@ -69,6 +73,16 @@ struct mkv__rdma_strays {
     uint32_t n;
 };
 
+/* A window of type 2: opens a range of a registration to one queue pair, until it is invalidated. */
+struct mkv__rdma_window {
+    struct mkv__rdma_window *next;
+    struct ibv_mw *mw; /* mw->rkey is the last one until the next bind is posted */
+    struct ibv_mr *mr;
+    uint64_t address, len;
+    uint32_t rkey; /* since its bind was queued */
+    bool bound;    /* a bind is queued or done, and nobody has invalidated it */
+};
+
 /* ---- what the peer has exposed ------------------------------------------------------------------- */
 
 /* `count` runs of `len` bytes, `stride` bytes apart, from `address` on. 32 bytes on the wire. */
@@ -82,6 +96,7 @@ struct mkv__rdma_remote {
     uint64_t request_id;
     bool there;   /* it may be written to and read from */
     bool fencing; /* it was withdrawn, and the client waits for FENCED */
+    bool ended;   /* a reply that closes its window is queued */
     uint32_t n;
     uint64_t len;
     struct mkv__rdma_run *runs;
@@ -91,7 +106,13 @@ struct mkv__rdma_remote {
 
 /* ---- queue pairs ----------------------------------------------------------------------------------- */
 
-enum mkv__rdma_job_kind { MKV_RDMA_MESSAGE, MKV_RDMA_WRITE, MKV_RDMA_READ };
+enum mkv__rdma_job_kind {
+    MKV_RDMA_MESSAGE,
+    MKV_RDMA_WRITE,
+    MKV_RDMA_READ,
+    MKV_RDMA_BIND,
+    MKV_RDMA_INVALIDATE,
+};
 
 /* In the output queue of a queue pair, in the order in which they go out. */
 struct mkv__rdma_job {
@@ -105,8 +126,15 @@ struct mkv__rdma_job {
     struct mkv__rdma_strays strays;
     uint32_t piece, landed_piece; /* the next to post; read: the next to be told */
     uint64_t at, landed_at;       /* in it */
+    /* bind, invalidate */
+    struct mkv__rdma_window *window;
+    bool writable;
+    uint32_t slot; /* of the exposure */
     /* message */
+    uint64_t request_id;
     size_t len, sent;
+    bool invalidates; /* its last SEND invalidates this window of the peer */
+    uint32_t rkey;
     uint8_t bytes[];
 };
 
@@ -134,8 +162,9 @@ struct mkv__rdma_qp {
     struct mkv__rdma_posted posted[MKV_RDMA_DEPTH]; /* ring */
     uint32_t posted_head, n_posted;                 /* head counts on, modulo 2^31 */
     uint64_t flight;                                /* bytes of bulk */
-    uint32_t credits; /* receives that the peer has posted and we have not used */
-    uint32_t owed;    /* receives posted again that the peer has not been told of */
+    uint32_t credits;            /* receives that the peer has posted and we have not used */
+    uint32_t owed;               /* receives posted again that the peer has not been told of */
+    const uint32_t *invalidated; /* the window that the SEND in hand has closed; NULL: none */
     uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
 
     uint8_t *in; /* a message that arrives in several SENDs */
@@ -148,8 +177,10 @@ enum mkv__rdma_path { MKV_RDMA_ON_TCP, MKV_RDMA_SHAKING, MKV_RDMA_ON_RAILS };
 struct mkv__rdma_exposed {
     struct mkv__exposure *exposure;
     struct mkv__rdma_strays strays;
-    bool told;      /* the peer knows it */
-    bool withdrawn; /* CANCEL is sent, FENCED has not come */
+    struct mkv__rdma_window *windows;
+    uint32_t n_closing; /* windows that are being invalidated; then it is given back */
+    bool told;          /* the peer knows it */
+    bool withdrawn;     /* CANCEL is sent, FENCED has not come */
 };
 
 struct mkv__conn {
@@ -171,8 +202,10 @@ struct mkv__conn {
     uint64_t worked_ns; /* when there last was a completion */
     struct mkv__rdma_qp *qps[MKV_RDMA_QPS];
     unsigned n_up;
-    bool rails; /* client: the server has said that its side is up */
-    bool told;  /* why it is on tcp has been logged */
+    bool peer_windows;             /* the peer's exposures are windows */
+    struct mkv__rdma_window *lost; /* still bound, and of no request (a fault that tests ask for) */
+    bool rails;                    /* client: the server has said that its side is up */
+    bool told;                     /* why it is on tcp has been logged */
     bool
         over_tcp[MKV_REQUESTS_MAX]; /* the request of this slot, though there may be rails by now */
     uint8_t *buffers;               /* receive buffers of all queue pairs, then send buffers */
@@ -237,6 +270,14 @@ int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *piec
                          unsigned device, int access, struct mkv__rdma_strays *out);
 void mkv__rdma_strays_put(struct mkv__endpoint *ep, struct mkv__rdma_strays *strays);
 
+/* window.c */
+/* One of this device; bound by nobody. NULL: there are no more. */
+struct mkv__rdma_window *mkv__rdma_window_get(struct mkv__rdma_device *device);
+/* Not bound any more; may be NULL, a list. */
+void mkv__rdma_windows_put(struct mkv__rdma_device *device, struct mkv__rdma_window *windows);
+/* Bound or not: afterwards none of them opens anything. Sets *list to NULL. */
+void mkv__rdma_windows_destroy(struct mkv__rdma_window **list);
+
 /* conn.c */
 extern const struct mkv__conn_handlers mkv__rdma_over_tcp;
 struct mkv__conn *mkv__rdma_conn_new(struct mkv__endpoint *ep, bool server);
@@ -267,8 +308,17 @@ void mkv__rdma_qps_destroy(struct mkv__conn *conn);
 int mkv__rdma_receive(struct mkv__rdma_qp *qp, uint32_t buffer);
 
 /* output.c */
+/* invalidate: a window of the peer that ends with this message; NULL: none. */
 int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
-                          const void *extra, size_t extra_len, const void *body);
+                          const void *extra, size_t extra_len, const void *body,
+                          const uint32_t *invalidate);
+/* Without a body, before all that has not begun to leave. */
+int mkv__rdma_put_first(struct mkv__rdma_qp *qp, const struct mkv__header *header);
+/* Messages about this request that have not begun to leave do not. */
+void mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id);
+int mkv__rdma_put_bind(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window, bool writable);
+int mkv__rdma_put_invalidate(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window,
+                             uint32_t slot);
 int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
                        struct mkv__bulk *bulk);
 void mkv__rdma_flush(struct mkv__rdma_qp *qp);
@@ -291,6 +341,10 @@ int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure);
 void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);
 void mkv__rdma_conceal_all(struct mkv__conn *conn);
 void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id);
+/* The peer has closed a window of this request with its reply. */
+void mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey);
+/* We have closed one. */
+void mkv__rdma_closed_window(struct mkv__conn *conn, uint32_t slot);
 /* The exposure of a request that is about to be sent, as the peer is told: *out is freed by the
  * caller, NULL when there is none. */
 int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8_t **out,

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ACCESS_ALL (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
+#define ACCESS_REMOTE (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
 
 static struct mkv__rdma_region *region_new(struct mkv__endpoint *ep, void *addr, size_t len)
 {
@@ -39,9 +39,13 @@ static void region_free(struct mkv__endpoint *ep, struct mkv__rdma_region *regio
     free(region);
 }
 
+/* Where there are windows, they give the rights that others need. */
 static int region_register(struct mkv__endpoint *ep, struct mkv__rdma_region *region,
                            unsigned device, int access)
 {
+    if (ep->devices[device].windows && (access & ACCESS_REMOTE)) {
+        access = (access & ~ACCESS_REMOTE) | IBV_ACCESS_MW_BIND;
+    }
     region->mrs[device] = ep->verbs->reg_mr(ep->devices[device].pd, region->base, region->len,
                                             access);
     return region->mrs[device] ? 0 : mkv__verbs_errno();
@@ -83,7 +87,7 @@ int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len)
         return -ENOMEM;
     }
     for (unsigned i = 0; i < ep->n_devices && !error; i++) {
-        error = region_register(ep, region, i, ACCESS_ALL);
+        error = region_register(ep, region, i, IBV_ACCESS_LOCAL_WRITE | ACCESS_REMOTE);
     }
     if (error) {
         region_free(ep, region);

@@ -141,3 +141,15 @@ int mkv__verbs_status(enum ibv_wc_status status)
         return -ECONNRESET;
     }
 }
+
+/* rdma_rxe hands the kernel's own flags to user space, where this bit is called another name (it means
+ * a checksum, of datagrams only). */
+#define SOFT_ROCE             0xffffffu
+#define SOFT_ROCE_WC_WITH_INV (1u << 2)
+
+const uint32_t *mkv__verbs_invalidated(const struct ibv_wc *wc, uint32_t vendor)
+{
+    unsigned flags = IBV_WC_WITH_INV | (vendor == SOFT_ROCE ? SOFT_ROCE_WC_WITH_INV : 0);
+
+    return wc->wc_flags & flags ? &wc->invalidated_rkey : NULL;
+}

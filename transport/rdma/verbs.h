@@ -56,6 +56,9 @@ void mkv__verbs_use(const struct mkv__verbs *other);
 /* What a completion's status means: 0, -ECANCELED (flushed), -ETIMEDOUT (no answer), -EACCES (memory
  * rights), -EPROTO, -ECONNRESET. */
 int mkv__verbs_status(enum ibv_wc_status status);
+/* The key that a received SEND_WITH_INV has invalidated; NULL: it was another SEND. vendor: the
+ * device's vendor_id. */
+const uint32_t *mkv__verbs_invalidated(const struct ibv_wc *wc, uint32_t vendor);
 /* Of a call that returned NULL or -1: errno, as a negative number that is never 0. */
 int mkv__verbs_errno(void);
 
