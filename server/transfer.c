@@ -12,6 +12,7 @@
 #define SECOND        (1000 * MS)
 #define LONGEST       (60 * SECOND)        /* no client holds memory longer, whatever it asks for */
 #define FENCE         (5 * MS)             /* the client's own deadline comes first */
+#define PATIENCE      SECOND               /* for what cannot be stopped; then its session ends */
 #define RATE_MIN      (UINT64_C(16) << 20) /* bytes of a busy time that says something */
 #define WINDOW_PIECES 65536u
 #define FREE_BYTES    (16u << 20) /* that transfers may hold while nobody uses them */
@@ -119,6 +120,8 @@ struct mkv__transfer *mkv__transfer_create(struct mkv__session *session, uint64_
     t->bytes = t->next_offset = 0;
     t->next_key = t->next_extent = 0;
     t->moving = t->waiting = t->forgotten = t->moved = false;
+    t->answered = t->stopped = false;
+    t->gone = NULL;
     mkv__timer_init(&t->timer, expired);
     memset(t->objects, 0, n * sizeof(*t->objects));
     memset(t->answers, 0, n * sizeof(*t->answers));
@@ -197,6 +200,9 @@ void mkv__transfer_destroy(struct mkv__transfer *t)
 {
     struct mkv__session *session = t->session;
     struct mkv__service *service = session->service;
+    if (t->gone != NULL) {
+        *t->gone = true;
+    }
     drop_values(t);
     if (mkv__timer_armed(&t->timer)) {
         mkv__timer_stop(service->o.worker, &t->timer);
@@ -257,6 +263,10 @@ void mkv__transfer_answer(struct mkv__transfer *t)
         return;
     }
     mkv__store_put(session->service->o.store, t->objects, t->n); /* none left of a SET */
+    if (t->answered) {
+        mkv__transfer_destroy(t);
+        return;
+    }
     if (session->waiting == NULL && send_answer(t) != -EAGAIN) {
         mkv__transfer_destroy(t); /* sent, or the connection is dead, which `closed` will tell */
         return;
@@ -341,6 +351,7 @@ static void done(struct mkv__bulk *bulk, int status)
     } else if (t->forgotten || status == -ECONNRESET) {
         mkv__transfer_destroy(t);
     } else {
+        t->answered = false; /* the reply is not delivered */
         mkv__counter_inc(&t->session->service->figures.late);
         fail(t, MKV_WIRE_LATE);
     }
@@ -402,10 +413,18 @@ static void next_window(struct mkv__transfer *t)
     t->bulk.owner = t;
     t->moving = t->moved = true;
     struct mkv__conn *conn = t->session->conn;
+    bool gone = false;
+    t->gone = &gone;
     int r = set ? transport->read(conn, &t->bulk) : transport->write(conn, &t->bulk);
+    if (gone) {
+        return;
+    }
+    t->gone = NULL;
     if (r < 0) { /* otherwise `done` may have been called already */
         t->moving = false;
         fail(t, MKV_WIRE_LATE);
+    } else if (!set && t->moving && t->next_key == t->n && t->session->waiting == NULL) {
+        t->answered = send_answer(t) == 0; /* if not now, then when all has moved */
     }
 }
 
@@ -440,9 +459,21 @@ static void expired(struct mkv__worker *worker, struct mkv__timer *timer)
 {
     struct mkv__transfer *t = (struct mkv__transfer *)((char *)timer -
                                                        offsetof(struct mkv__transfer, timer));
-    (void)worker;
-    if (t->moving) {
-        t->session->service->o.transport->abort(t->session->conn, &t->bulk);
+    struct mkv__service *service = t->session->service;
+    bool gone = false;
+    if (!t->moving) {
+        return;
+    }
+    if (t->stopped) { /* a client that neither takes its bytes nor withdraws */
+        service->o.transport->close(t->session->conn);
+        return;
+    }
+    t->stopped = true;
+    t->gone = &gone;
+    service->o.transport->abort(t->session->conn, &t->bulk);
+    if (!gone) {
+        t->gone = NULL;
+        mkv__timer_set(worker, &t->timer, mkv__worker_now(worker) + PATIENCE);
     }
 }
 

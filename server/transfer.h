@@ -23,6 +23,9 @@ struct mkv__transfer {
     uint64_t bytes; /* counted in flight */
     uint8_t type;
     bool moving, waiting, forgotten, moved;
+    bool stopped;  /* its time was over, and it was to stop */
+    bool answered; /* GET: the reply is sent behind the last bytes */
+    bool *gone;    /* set when it is destroyed while its bulk begins; or NULL */
     uint32_t n;
     uint32_t next_key, next_extent; /* where the next window begins */
     uint64_t next_offset;           /* of that key in the request's linear space */

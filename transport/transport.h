@@ -10,7 +10,7 @@
  *   expose(request id, pieces)
  *   send(request)                  ------>   message()
  *                                            write(bulk) or read(bulk)    bytes move, nobody asks
- *                                            done(bulk), then send(reply, after_bulk)
+ *                                            send(reply, after_bulk), then or after done(bulk)
  *   message(reply)                 <------   (delivered after the bulk's bytes have landed)
  *   conceal(exposure)                        nobody touches the memory any more
  *
@@ -175,8 +175,10 @@ struct mkv__transport {
     void (*conceal)(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);
 
     int (*write)(struct mkv__conn *conn, struct mkv__bulk *bulk);
-    int (*read)(struct mkv__conn *conn, struct mkv__bulk *bulk);   /* one per request at a time */
-    void (*abort)(struct mkv__conn *conn, struct mkv__bulk *bulk); /* done(-ECANCELED) follows */
+    int (*read)(struct mkv__conn *conn, struct mkv__bulk *bulk); /* one per request at a time */
+    /* done(-ECANCELED) follows. Where the reply of a write is sent already it is not delivered, or it
+     * is too late and done(0) comes in time. */
+    void (*abort)(struct mkv__conn *conn, struct mkv__bulk *bulk);
 
     /* Memory that exposures and bulks will lie in; tcp needs none and answers 0. */
     int (*region_add)(struct mkv__endpoint *endpoint, void *addr, size_t len);

@@ -46,6 +46,13 @@ void case_serve_write(struct end *end, const struct mkv__message *m)
     assert_int_equal(end->rig->theirs.done, 0);
 }
 
+void case_serve_write_and_reply(struct end *end, const struct mkv__message *m)
+{
+    end->rig->theirs.on_done = NULL;
+    case_serve_write(end, m);
+    assert_int_equal(end_send(end, 64, m->request_id, true, "done", 4), 0);
+}
+
 void case_serve_read(struct end *end, const struct mkv__message *m)
 {
     assert_int_equal(memory_bulk(&end->rig->theirs, m->request_id, false), 0);

@@ -17,6 +17,7 @@ void case_still_works(struct rig *rig);
 void case_begin(struct rig *rig, bool get, uint32_t n_mine, uint32_t n_theirs, uint64_t len);
 void case_reply_when_done(struct memory *m);
 void case_serve_write(struct end *end, const struct mkv__message *m);
+void case_serve_write_and_reply(struct end *end, const struct mkv__message *m);
 void case_serve_read(struct end *end, const struct mkv__message *m);
 void case_conceal(struct rig *rig, bool answered); /* `mine`, and waits until it is */
 void case_conceal_now(struct memory *m);
@@ -37,6 +38,7 @@ void slow_handshake(void **state);
 /* cases_bulk.c */
 void gets(void **state);
 void sets(void **state);
+void gets_with_the_reply_behind(void **state);
 void nothing_to_move(void **state);
 void gaps_stay(void **state);
 void limits_of_pieces(void **state);
@@ -45,6 +47,7 @@ void limits_of_length(void **state);
 void conceal_during_get(void **state);
 void conceal_during_set(void **state);
 void aborts(void **state);
+void fences_of_answered_gets_at_every_turn(void **state);
 void fences_at_every_turn(void **state);
 /* cases_ends.c */
 void death_in_bulk(void **state);

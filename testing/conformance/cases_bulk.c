@@ -63,6 +63,37 @@ void sets(void **state)
     transfer(false, 7, 9, 20 * MIB);
 }
 
+static void transfer_behind(uint32_t n_mine, uint32_t n_theirs, uint64_t len)
+{
+    struct rig rig;
+
+    case_begin(&rig, true, n_mine, n_theirs, len);
+    rig.server.on_message = case_serve_write_and_reply;
+    rig.client.on_message = everything_is_here;
+    assert_true(rig_until(&rig, &rig.client.messages, 1));
+    assert_true(rig.client.after_bulk);
+    case_conceal(&rig, true);
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    assert_int_equal(rig.theirs.status, 0);
+    assert_true(memory_is(&rig.mine, 77) && memory_canaries(&rig.mine));
+    rig_turns(&rig, 20);
+    assert_int_equal(rig.theirs.done, 1);
+    assert_int_equal(rig.client.messages, 1);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+/* The server need not wait for its write to end before it answers. */
+void gets_with_the_reply_behind(void **state)
+{
+    (void)state;
+    transfer_behind(1, 1, 1);
+    transfer_behind(1, 1, 4096);
+    transfer_behind(1, 1000, 3 * MIB + 11);
+    transfer_behind(3000, 1, 3 * MIB + 11);
+    transfer_behind(7, 9, 20 * MIB);
+}
+
 void nothing_to_move(void **state)
 {
     (void)state;

@@ -153,12 +153,15 @@ static bool only_real_or_zero(const struct memory *m)
 
 /* Withdrawn after any number of turns: before the request has left, before it is known, before,
  * while and after bytes move, before and after the reply. */
-static void concealed_after(bool get, int turns)
+static void concealed_after(bool get, bool behind, int turns)
 {
     struct rig rig;
     uint8_t *copy;
 
     case_begin(&rig, get, 5, 3, MIB);
+    if (behind) {
+        rig.server.on_message = case_serve_write_and_reply;
+    }
     rig.server.on_cancelled = abort_if_begun;
     rig_turns(&rig, turns);
     case_conceal(&rig, false);
@@ -233,10 +236,47 @@ void fences_at_every_turn(void **state)
     (void)state;
     for (int turns = 0; turns < 24; turns += turns < 8 ? 1 : 3) {
         for (int get = 0; get < 2; get++) {
-            concealed_after(get, turns);
+            concealed_after(get, false, turns);
             aborted_after(get, turns);
             died_after(get, true, turns);
             died_after(get, false, turns);
         }
+    }
+}
+
+/* The reply is sent already: it is not delivered, or everything is. */
+static void aborted_answered_after(int turns)
+{
+    struct rig rig;
+
+    case_begin(&rig, true, 3, 5, 3 * MIB);
+    rig.server.on_message = case_serve_write_and_reply;
+    assert_true(rig_until(&rig, &rig.server.messages, 1));
+    rig_turns(&rig, turns);
+    if (!rig.theirs.done) {
+        rig.t->abort(rig.server.conn, &rig.theirs.bulk);
+    }
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    if (rig.theirs.status == 0) {
+        assert_true(rig_until(&rig, &rig.client.messages, 1));
+        assert_true(memory_is(&rig.mine, 77));
+    } else {
+        assert_int_equal(rig.theirs.status, -ECANCELED);
+        rig_turns(&rig, 50);
+        assert_int_equal(rig.client.messages, 0);
+        assert_true(only_real_or_zero(&rig.mine));
+    }
+    assert_int_equal(rig.theirs.done, 1);
+    case_conceal(&rig, true);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+void fences_of_answered_gets_at_every_turn(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 24; turns += turns < 8 ? 1 : 3) {
+        concealed_after(true, true, turns);
+        aborted_answered_after(turns);
     }
 }

@@ -183,6 +183,7 @@ int mkv__fake_read(struct mkv__conn *conn, struct mkv__bulk *bulk)
 static void finish(struct mkv__conn *conn, struct mkv__fake_flight *flight, int status)
 {
     struct mkv__bulk *bulk = flight->bulk;
+    struct mkv__fake_event *reply = flight->reply;
     struct mkv__fake_flight **at = &conn->flights;
 
     while (*at != flight) {
@@ -190,6 +191,11 @@ static void finish(struct mkv__conn *conn, struct mkv__fake_flight *flight, int 
     }
     *at = flight->next;
     free(flight);
+    if (reply && status == 0) {
+        mkv__fake_later(conn->peer, 1 + mkv__fake_slot(reply->request_id), reply);
+    } else {
+        free(reply);
+    }
     bulk->done(bulk, status);
 }
 
@@ -211,6 +217,17 @@ static struct mkv__fake_flight *of_request(struct mkv__conn *conn, uint64_t requ
         f = f->next;
     }
     return f;
+}
+
+bool mkv__fake_behind(struct mkv__conn *conn, struct mkv__fake_event *reply)
+{
+    struct mkv__fake_flight *f = of_request(conn, reply->request_id);
+
+    if (!f || !f->write || f->reply) {
+        return false;
+    }
+    f->reply = reply;
+    return true;
 }
 
 void mkv__fake_withdrawn(struct mkv__conn *conn, uint64_t request_id)

@@ -327,6 +327,9 @@ int mkv__fake_send(struct mkv__conn *conn, const struct mkv__message *message)
     if (message->body_len) {
         memcpy(event->bytes, message->body, message->body_len);
     }
+    if (message->after_bulk && mkv__fake_behind(conn, event)) {
+        return 0;
+    }
     mkv__fake_later(conn->peer, message->after_bulk ? 1 + mkv__fake_slot(message->request_id) : 0,
                     event);
     return 0;

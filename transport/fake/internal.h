@@ -46,7 +46,8 @@ struct mkv__fake_flight { /* a bulk of the server */
     uint32_t piece;
     uint64_t at; /* in the piece: what has left, or been asked for */
     uint32_t got_piece;
-    uint64_t got_at; /* read: what has landed */
+    uint64_t got_at;               /* read: what has landed */
+    struct mkv__fake_event *reply; /* leaves when all has; or NULL */
     struct mkv__fake_flight *next;
 };
 
@@ -123,6 +124,8 @@ int mkv__fake_write(struct mkv__conn *conn, struct mkv__bulk *bulk);
 int mkv__fake_read(struct mkv__conn *conn, struct mkv__bulk *bulk);
 void mkv__fake_abort(struct mkv__conn *conn, struct mkv__bulk *bulk);
 void mkv__fake_bulk_event(struct mkv__conn *conn, const struct mkv__fake_event *event);
+/* A reply to this request waits until its write has left. False: nothing of it is in flight. */
+bool mkv__fake_behind(struct mkv__conn *conn, struct mkv__fake_event *reply);
 void mkv__fake_withdrawn(struct mkv__conn *conn, uint64_t request_id);
 void mkv__fake_bulk_end(struct mkv__conn *conn, int error); /* conceals and completes all */
 

@@ -111,6 +111,21 @@ int mkv__rdma_read(struct mkv__conn *conn, struct mkv__bulk *bulk)
     return mkv__rdma_put_bulk(qp, MKV_RDMA_READ, bulk);
 }
 
+/* Takes a reply back that is queued behind the bulk. False: it leaves, so all of the bulk has left. */
+static bool take_back(struct mkv__rdma_qp *qp, uint64_t request_id)
+{
+    struct mkv__rdma_remote *remote = &qp->conn->remotes[mkv__rdma_slot(request_id)];
+
+    if (remote->request_id != request_id || !remote->replied) {
+        return true;
+    }
+    if (!mkv__rdma_unsay(qp, request_id)) {
+        return false;
+    }
+    remote->replied = remote->ended = false;
+    return true;
+}
+
 /* What is on its way ends first: its memory is in use until then. */
 static void job_abort(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 {
@@ -143,7 +158,7 @@ void mkv__rdma_abort(struct mkv__conn *conn, struct mkv__bulk *bulk)
     }
     qp = mkv__rdma_bulk_qp(conn, bulk->request_id);
     job = job_of(qp, bulk, 0, false);
-    if (job) {
+    if (job && take_back(qp, bulk->request_id)) {
         mkv__rdma_enter(conn->endpoint);
         job_abort(qp, job);
         mkv__rdma_leave(conn->endpoint);
@@ -182,15 +197,15 @@ void mkv__rdma_withdrawn(struct mkv__conn *conn, uint64_t request_id)
     struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(request_id)];
     struct mkv__rdma_qp *qp = mkv__rdma_bulk_qp(conn, request_id);
     struct mkv__rdma_job *job;
+    bool in_time = take_back(qp, request_id);
 
     remote->there = false;
     remote->request_id = request_id;
     remote->fencing = true;
-    mkv__rdma_unsay(qp, request_id);
     if (conn->handlers->cancelled) {
         conn->handlers->cancelled(conn, conn->arg, request_id);
     }
-    while (!conn->closing && (job = job_of(qp, NULL, request_id, false)) != NULL) {
+    while (in_time && !conn->closing && (job = job_of(qp, NULL, request_id, false)) != NULL) {
         job_abort(qp, job);
     }
     mkv__rdma_fence_now(conn, request_id);

@@ -322,7 +322,7 @@ static int reply_after_bulk(struct mkv__conn *conn, const struct mkv__header *he
     }
     error = mkv__rdma_put_message(qp, header, remote->ranges, 16 * (size_t)remote->n_ranges, body,
                                   ends(conn, remote));
-    remote->ended = !error;
+    remote->replied = remote->ended = !error;
     return error;
 }
 

@@ -465,7 +465,7 @@ int mkv__rdma_remote_take(struct mkv__conn *conn, uint64_t request_id, const uin
     remote->n = 0;
     remote->n_ranges = 0;
     remote->len = 0;
-    remote->there = remote->fencing = remote->ended = false;
+    remote->there = remote->fencing = remote->replied = remote->ended = false;
     if (len % RUN_BYTES != 0 || n > MKV_RDMA_RUNS_MAX) {
         return -EPROTO;
     }

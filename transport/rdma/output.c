@@ -158,17 +158,19 @@ int mkv__rdma_put_first(struct mkv__rdma_qp *qp, const struct mkv__header *heade
     return 0;
 }
 
-void mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id)
+bool mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id)
 {
-    struct mkv__rdma_job *job = qp->jobs, *next;
+    struct mkv__rdma_job *job = qp->jobs;
 
-    for (; job; job = next) {
-        next = job->next;
-        if (job->kind == MKV_RDMA_MESSAGE && job->request_id == request_id && job->sent == 0) {
-            qp->conn->waiting -= job->len;
-            mkv__rdma_job_end(qp, job, 0);
-        }
+    while (job &&
+           (job->kind != MKV_RDMA_MESSAGE || job->request_id != request_id || job->sent > 0)) {
+        job = job->next;
     }
+    if (job) {
+        qp->conn->waiting -= job->len;
+        mkv__rdma_job_end(qp, job, 0);
+    }
+    return job != NULL;
 }
 
 int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,

@@ -96,7 +96,8 @@ struct mkv__rdma_remote {
     uint64_t request_id;
     bool there;   /* it may be written to and read from */
     bool fencing; /* it was withdrawn, and the client waits for FENCED */
-    bool ended;   /* a reply that closes its window is queued */
+    bool replied; /* behind the bulk */
+    bool ended;   /* by a reply that closes its window */
     uint32_t n;
     uint64_t len;
     struct mkv__rdma_run *runs;
@@ -314,8 +315,8 @@ int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *hea
                           const uint32_t *invalidate);
 /* Without a body, before all that has not begun to leave. */
 int mkv__rdma_put_first(struct mkv__rdma_qp *qp, const struct mkv__header *header);
-/* Messages about this request that have not begun to leave do not. */
-void mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id);
+/* A message about this request that has not begun to leave does not. False: there is none. */
+bool mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id);
 int mkv__rdma_put_bind(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window, bool writable);
 int mkv__rdma_put_invalidate(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window,
                              uint32_t slot);

@@ -6,6 +6,7 @@
 
 /* What a read keeps in bulk->transport. */
 enum { ASK_PIECE, ASK_OFFSET, GOT_PIECE, GOT_OFFSET, ASKED /* bytes asked for, not landed */ };
+enum { ANSWERED = 5 }; /* and a write: the reply is queued behind it */
 
 static int check(const struct mkv__conn *conn, const struct mkv__bulk *bulk, uint64_t *len_out)
 {
@@ -43,6 +44,7 @@ int mkv__tcp_write(struct mkv__conn *conn, struct mkv__bulk *bulk)
     if (error) {
         return error;
     }
+    bulk->transport[ANSWERED] = 0;
     return mkv__tcp_put_job(mkv__tcp_bulk_lane(conn, bulk->request_id), &job);
 }
 
@@ -118,15 +120,23 @@ void mkv__tcp_abort(struct mkv__conn *conn, struct mkv__bulk *bulk)
     if (conn->reads[slot] == bulk) {
         read_forget(conn, bulk);
         bulk->done(bulk, -ECANCELED);
-    } else if (conn->n_lanes > 1 && mkv__tcp_bulk_lane(conn, bulk->request_id) &&
+    } else if (bulk->transport[ANSWERED] == 0 && conn->n_lanes > 1 &&
+               mkv__tcp_bulk_lane(conn, bulk->request_id) &&
                mkv__tcp_drop(mkv__tcp_bulk_lane(conn, bulk->request_id), bulk)) {
         bulk->done(bulk, -ECANCELED);
     }
 }
 
-/* A bulk that waits on the lane to be written, of one request or of any. */
+/* A bulk that waits on the lane to be written, of one request or of any; the latest first. */
 static struct mkv__bulk *pending_write(struct mkv__tcp_lane *lane, bool any, uint64_t request_id)
 {
+    for (size_t i = lane->n_jobs; i-- > 0;) {
+        struct mkv__tcp_job *job = &lane->jobs[(lane->jobs_head + i) & (lane->jobs_cap - 1)];
+
+        if (job->is_bulk && (any || job->request_id == request_id)) {
+            return (struct mkv__bulk *)(uintptr_t)job->owner;
+        }
+    }
     for (uint32_t i = 0; i < lane->n_frames; i++) {
         struct mkv__tcp_frame *f = &lane->frames[(lane->frames_head + i) % MKV_TCP_FRAMES];
         struct mkv__bulk *bulk = (struct mkv__bulk *)(uintptr_t)f->owner;
@@ -135,14 +145,16 @@ static struct mkv__bulk *pending_write(struct mkv__tcp_lane *lane, bool any, uin
             return bulk;
         }
     }
-    for (size_t i = 0; i < lane->n_jobs; i++) {
-        struct mkv__tcp_job *job = &lane->jobs[(lane->jobs_head + i) & (lane->jobs_cap - 1)];
-
-        if (job->is_bulk && (any || job->request_id == request_id)) {
-            return (struct mkv__bulk *)(uintptr_t)job->owner;
-        }
-    }
     return NULL;
+}
+
+void mkv__tcp_answered(struct mkv__tcp_lane *lane, uint64_t request_id)
+{
+    struct mkv__bulk *bulk = pending_write(lane, false, request_id);
+
+    if (bulk) {
+        bulk->transport[ANSWERED] = 1;
+    }
 }
 
 static void fail_writes(struct mkv__tcp_lane *lane, bool any, uint64_t request_id, int error)

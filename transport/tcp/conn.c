@@ -441,7 +441,11 @@ int mkv__tcp_send(struct mkv__conn *conn, const struct mkv__message *message)
         conn->want_writable = true;
         return -EAGAIN;
     }
-    lane = message->after_bulk ? mkv__tcp_bulk_lane(conn, message->request_id) : conn->lanes[0];
+    if (!message->after_bulk) {
+        return mkv__tcp_put_message(conn->lanes[0], &header, message->body);
+    }
+    lane = mkv__tcp_bulk_lane(conn, message->request_id);
+    mkv__tcp_answered(lane, message->request_id);
     return mkv__tcp_put_message(lane, &header, message->body);
 }
 

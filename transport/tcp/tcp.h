@@ -266,6 +266,8 @@ int mkv__tcp_data_for_server(struct mkv__tcp_lane *lane, const struct mkv__heade
                              const char **why_out);
 void mkv__tcp_read_landed(struct mkv__conn *conn, struct mkv__bulk *bulk, uint64_t len);
 void mkv__tcp_pull(struct mkv__conn *conn);
+/* The reply of this request is about to be queued behind its write, if that has not left yet. */
+void mkv__tcp_answered(struct mkv__tcp_lane *lane, uint64_t request_id);
 void mkv__tcp_withdrawn(struct mkv__conn *conn, uint64_t request_id);
 
 static inline uint32_t mkv__tcp_slot(uint64_t request_id)
