@@ -1,7 +1,7 @@
 #!/bin/bash
 # What is tested over real verbs devices; runs in the guest (./dev test rdma). Each case is a line
-# "PASS: NAME" or "FAIL: NAME". Arguments: the programs memkv, conformance, fence and rails.
-memkv=$1 conformance=$2 fence=$3 rails=$4
+# "PASS: NAME" or "FAIL: NAME". Argument: the folder of memkv and of the programs of this folder.
+memkv=$1/memkv programs=$1
 address=10.0.0.2:9900
 work=$(mktemp -d)
 key=$(printf 'ab%.0s' {1..32})
@@ -37,7 +37,7 @@ check() {
 }
 
 suite() {
-    "$conformance" "10.0.0.2:0" >"$work/suite" 2>&1
+    "$programs/conformance" "10.0.0.2:0" >"$work/suite" 2>&1
     sed -n 's/^\[       OK \] /PASS: conformance /p; s/^\[  FAILED  \] \([a-z_]*\)$/FAIL: conformance \1/p' "$work/suite" |
         sort -u
     grep -q "PASSED" "$work/suite" || {
@@ -72,19 +72,30 @@ tcp_is_enough_for_auto() {
     MEMKV_TRANSPORT=tcp "$memkv" get value "$work/back" && cmp "$work/value" "$work/back"
 }
 
+resident() { sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$server/status"; }
+
 killed_clients_leave_nothing() (
     set -e
     before=$(resources)
-    for i in {1..20}; do
-        "$memkv" bench --op get --size 1M --batch 8 --seconds 5 >/dev/null 2>&1 &
-        sleep 0.$((5 + i % 5))
-        kill -9 $! && wait $! 2>/dev/null || true
+    descriptors=$(ls "/proc/$server/fd" | wc -l)
+    for i in {1..25}; do
+        clients=()
+        for _ in {1..4}; do
+            "$memkv" bench --op get --size 1M --batch 8 --seconds 5 >/dev/null 2>&1 &
+            clients+=($!)
+        done
+        sleep 1.$((i % 10))
+        kill -9 "${clients[@]}" && wait "${clients[@]}" 2>/dev/null || true
+        ((i != 1)) || warm=$(resident)
     done
     for _ in {1..100}; do
         [[ $(resources) == "$before" ]] && break
         sleep 0.1
     done
     [[ $(resources) == "$before" ]] || { resources; echo "$before"; false; }
+    [[ $(ls "/proc/$server/fd" | wc -l) == "$descriptors" ]]
+    echo "resident KiB after 4 and after 100: $warm $(resident)"
+    (($(resident) < warm + 8192))
     "$memkv" get value "$work/back" && cmp "$work/value" "$work/back"
 )
 
@@ -131,9 +142,10 @@ check "values go over queue pairs" values_go_over_queue_pairs
 check "another key is refused" another_key_is_refused
 check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
 check "killed clients leave nothing" killed_clients_leave_nothing
-check "over to tcp and back" "$rails" "$address"
-check "late packets find no buffer" "$fence" "$address" "$server"
-check "without the fence they would" "$fence" "$address" "$server" none
+check "forks with transfers in flight" "$programs/forks" "$address"
+check "over to tcp and back" "$programs/rails" "$address"
+check "late packets find no buffer" "$programs/fence" "$address" "$server"
+check "without the fence they would" "$programs/fence" "$address" "$server" none
 check "the server ends" ended
 check "too little memory may be locked" too_little_may_be_locked
 check "server without rdma" serve --transport tcp

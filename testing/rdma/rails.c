@@ -102,7 +102,7 @@ int main(int argc, char **argv)
     need(mkv_set(client, "rails", 5, value, SIZE) >= 0, "set");
     until_over("rdma", 20);
     need(shell(BLOCK), "tc");
-    until_over("tcp, not rdma: nothing came", 40);
+    until_over("tcp, not rdma", 40);
     need(shell(OPEN), "tc");
     until_over("rdma", 20);
     need(mkv_client_close(&client) == 0, "close");

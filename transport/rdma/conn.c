@@ -82,6 +82,7 @@ void mkv__rdma_conn_fail(struct mkv__conn *conn, int error, const char *why)
     }
     mkv__timer_stop(ep->worker, &conn->timer);
     mkv__worker_undefer(ep->worker, &conn->pump);
+    mkv__rdma_unstarve(conn);
     mkv__rdma_qps_destroy(conn);
     conn->tcp = NULL;
     if (tcp) {
@@ -133,6 +134,34 @@ void mkv__rdma_tell_opened(struct mkv__conn *conn)
     }
 }
 
+static struct mkv__rdma_lost *lost_of(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    for (unsigned i = 0; i < MKV_RDMA_LOST; i++) {
+        if (mkv__worker_now(ep->worker) < ep->lost[i].until_ns &&
+            strcmp(ep->lost[i].name, conn->name) == 0) {
+            return &ep->lost[i];
+        }
+    }
+    return NULL;
+}
+
+void mkv__rdma_lost(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+    struct mkv__rdma_lost *lost = lost_of(conn);
+
+    if (conn->server) {
+        return;
+    }
+    if (!lost) {
+        lost = &ep->lost[ep->next_lost++ % MKV_RDMA_LOST];
+    }
+    snprintf(lost->name, sizeof(lost->name), "%s", conn->name);
+    lost->until_ns = mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS;
+}
+
 /* The tcp session ------------------------------------------------------------------------------- */
 
 static void tcp_opened(struct mkv__conn *tcp, void *arg, const struct mkv__hello *peer)
@@ -148,7 +177,15 @@ static void tcp_opened(struct mkv__conn *tcp, void *arg, const struct mkv__hello
     }
     mkv__rdma_enter(ep);
     if (ep->n_devices > 0 && !ep->off && (peer->features & MKV_FEATURE_RDMA)) {
-        mkv__rdma_shake_begin(conn);
+        const struct mkv__rdma_lost *lost = ep->options.must ? NULL : lost_of(conn);
+
+        if (lost) {
+            snprintf(conn->why, sizeof(conn->why), "its queue pairs broke a moment ago");
+            mkv__rdma_shake_at(conn, lost->until_ns);
+            mkv__rdma_tell_opened(conn);
+        } else {
+            mkv__rdma_shake_begin(conn);
+        }
     } else {
         snprintf(conn->why, sizeof(conn->why), "%s",
                  ep->n_devices > 0 && !ep->off
@@ -273,6 +310,7 @@ static void timer_fired(struct mkv__worker *worker, struct mkv__timer *timer)
     } else if (conn->fence_ns && now >= conn->fence_ns) {
         mkv__rdma_conn_fail(conn, -ETIMEDOUT, "the peer did not confirm a fence in time");
     } else if (stuck(conn, now)) {
+        mkv__rdma_lost(conn);
         mkv__rdma_conn_fail(conn, -ETIMEDOUT, "a transfer does not end");
     }
     watch(conn);
@@ -297,6 +335,7 @@ static void pump(struct mkv__worker *worker, struct mkv__deferred *deferred)
             conn->handlers->writable(conn, conn->arg);
         }
     }
+    mkv__rdma_feed(ep);
     watch(conn);
     mkv__rdma_leave(ep);
 }
@@ -339,6 +378,15 @@ static int request(struct mkv__conn *conn, const struct mkv__header *header, con
     return error;
 }
 
+/* Where nothing is ahead of it a reply closes the window of its request, whatever it says. */
+static bool closes_for_free(const struct mkv__conn *conn, uint64_t request_id)
+{
+    const struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(request_id)];
+
+    return remote->request_id == request_id && ends(conn, remote) &&
+           !conn->qps[1 + mkv__rdma_slot(request_id) % (MKV_RDMA_QPS - 1)]->jobs;
+}
+
 static int send_on(struct mkv__conn *conn, const struct mkv__message *message)
 {
     struct mkv__header header = {
@@ -354,7 +402,7 @@ static int send_on(struct mkv__conn *conn, const struct mkv__message *message)
     if (!conn->server) {
         return request(conn, &header, message->body);
     }
-    return message->after_bulk
+    return message->after_bulk || closes_for_free(conn, message->request_id)
                ? reply_after_bulk(conn, &header, message->body)
                : mkv__rdma_put_message(conn->qps[0], &header, NULL, 0, message->body, NULL);
 }

@@ -4,13 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define GIDS_MAX 256
 
 static int port_of(struct mkv__endpoint *ep, struct mkv__rdma_device *device,
                    const struct ibv_device_attr *attributes)
@@ -33,6 +30,7 @@ static int port_of(struct mkv__endpoint *ep, struct mkv__rdma_device *device,
 
 static void device_close(struct mkv__endpoint *ep, struct mkv__rdma_device *device)
 {
+    mkv__rdma_events_close(device);
     if (device->channel) {
         if (device->source.ready) {
             mkv__worker_unwatch(ep->worker, &device->source);
@@ -66,6 +64,8 @@ static int device_look(struct mkv__endpoint *ep, struct ibv_device *which,
     device->reads = (uint8_t)(attributes.max_qp_rd_atom < 16 ? attributes.max_qp_rd_atom : 16);
     device->max_sge = (uint32_t)attributes.max_sge < MKV_RDMA_SGE ? (uint32_t)attributes.max_sge
                                                                   : MKV_RDMA_SGE;
+    device->srq = attributes.max_srq > 0 && attributes.max_srq_wr >= (int)MKV_RDMA_RECEIVES;
+    device->max_mr_size = attributes.max_mr_size;
     device->vendor = attributes.vendor_id;
     device->windows = (attributes.device_cap_flags &
                        (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B)) != 0;
@@ -95,6 +95,10 @@ static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
         return -ENODEV;
     }
     device->source.ready = mkv__rdma_channel_ready;
+    if (mkv__rdma_events_open(device) < 0) {
+        snprintf(ep->why, sizeof(ep->why), "%s: its events cannot be watched", device->name);
+        return -ENODEV;
+    }
     return 0;
 }
 
@@ -139,69 +143,6 @@ void mkv__rdma_devices_close(struct mkv__endpoint *ep)
     while (ep->n_devices > 0) {
         device_close(ep, &ep->devices[--ep->n_devices]);
     }
-}
-
-/* How well a GID fits our address: 3 it is that address, 2 any RoCE v2 over IPv4, 1 any other. */
-static int fit(const struct ibv_gid_entry *gid, const struct sockaddr_storage *ours)
-{
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    bool v4 = memcmp(gid->gid.raw, mapped, sizeof(mapped)) == 0;
-    bool v2 = gid->gid_type == IBV_GID_TYPE_ROCE_V2;
-
-    if (v2 && v4 && ours->ss_family == AF_INET &&
-        memcmp(gid->gid.raw + 12, &((const struct sockaddr_in *)ours)->sin_addr, 4) == 0) {
-        return 3;
-    }
-    if (v2 && ours->ss_family == AF_INET6 &&
-        memcmp(gid->gid.raw, &((const struct sockaddr_in6 *)ours)->sin6_addr, 16) == 0) {
-        return 3;
-    }
-    return v2 && v4 ? 2 : 1;
-}
-
-static void look(struct mkv__conn *conn, unsigned index, const struct sockaddr_storage *ours,
-                 int *best)
-{
-    struct mkv__endpoint *ep = conn->endpoint;
-    struct mkv__rdma_device *device = &ep->devices[index];
-    struct ibv_gid_entry gids[GIDS_MAX];
-    ssize_t n = ep->verbs->query_gid_table(device->context, gids, GIDS_MAX, 0,
-                                           sizeof(struct ibv_gid_entry));
-
-    for (ssize_t i = 0; i < n; i++) {
-        int now = gids[i].port_num == device->port ? fit(&gids[i], ours) : 0;
-
-        if (now > *best) {
-            *best = now;
-            conn->device = device;
-            conn->device_index = (uint8_t)index;
-            conn->gid_index = (uint8_t)gids[i].gid_index;
-            conn->gid_type = (uint8_t)gids[i].gid_type;
-            memcpy(conn->gid, gids[i].gid.raw, 16);
-        }
-    }
-}
-
-int mkv__rdma_choose(struct mkv__conn *conn)
-{
-    struct mkv__endpoint *ep = conn->endpoint;
-    struct sockaddr_storage ours;
-    int best = 0;
-
-    if (ep->n_devices == 0 || ep->off) {
-        snprintf(conn->why, sizeof(conn->why), "%s", ep->why);
-        return -ENODEV;
-    }
-    memset(&ours, 0, sizeof(ours));
-    (void)mkv__tcp_local_address(conn->tcp, &ours);
-    for (unsigned i = 0; i < ep->n_devices; i++) {
-        look(conn, i, &ours, &best);
-    }
-    if (best == 0) {
-        snprintf(conn->why, sizeof(conn->why), "no device has a GID");
-        return -ENODEV;
-    }
-    return 0;
 }
 
 static void rail_add(struct mkv__rails *rails, const char *name)

@@ -65,6 +65,7 @@ static int endpoint_open(struct mkv__worker *worker, const struct mkv__endpoint_
     ep->worker = worker;
     ep->options = *options;
     ep->reaper.run = reaper;
+    ep->starved_end = &ep->starved;
     mkv__rdma_devices_open(ep);
     if (ep->n_devices > 0) {
         below.features |= MKV_FEATURE_RDMA;
@@ -74,6 +75,7 @@ static int endpoint_open(struct mkv__worker *worker, const struct mkv__endpoint_
         endpoint_free(ep);
         return error;
     }
+    mkv__rdma_introduce(ep);
     *out = ep;
     return 0;
 }
@@ -146,42 +148,35 @@ static int accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *tcp
     return 0;
 }
 
-static void listener_free(struct mkv__listener *listener)
-{
-    free(listener->endpoints);
-    free(listener);
-}
-
 static int listen_on(struct mkv__endpoint *const *endpoints, size_t n, const char *address,
                      const struct mkv__listen_handlers *handlers, struct mkv__listener **out)
 {
-    struct mkv__listener *listener = calloc(1, sizeof(*listener));
-    struct mkv__endpoint **below = calloc(n, sizeof(struct mkv__endpoint *));
-    struct mkv__listen_handlers ours = {accepted, listener};
-    int error = -ENOMEM;
+    struct mkv__endpoint *below[MKV_RDMA_WORKERS];
+    struct mkv__listener *listener;
+    struct mkv__listen_handlers ours;
+    int error;
 
-    if (!listener || !below) {
-        goto out;
+    if (n == 0 || n > MKV_RDMA_WORKERS) {
+        return -EINVAL;
     }
-    listener->endpoints = calloc(n, sizeof(struct mkv__endpoint *));
-    if (!listener->endpoints) {
-        goto out;
+    listener = calloc(1, sizeof(*listener));
+    if (!listener) {
+        return -ENOMEM;
     }
+    ours = (struct mkv__listen_handlers){accepted, listener};
     listener->handlers = *handlers;
     listener->n = n;
     for (size_t i = 0; i < n; i++) {
         listener->endpoints[i] = endpoints[i];
         below[i] = endpoints[i]->tcp;
     }
+    mkv__rdma_networks(listener);
     error = mkv__tcp.listen(below, n, address, &ours, &listener->tcp);
-out:
-    free(below);
     if (error) {
-        if (listener) {
-            listener_free(listener);
-        }
+        free(listener);
         return error;
     }
+    mkv__tcp_listener_choose(listener->tcp, mkv__rdma_stop_for, listener);
     *out = listener;
     return 0;
 }
@@ -195,7 +190,7 @@ static void listener_close(struct mkv__listener **listener)
 {
     if (*listener) {
         mkv__tcp.listener_close(&(*listener)->tcp);
-        listener_free(*listener);
+        free(*listener);
         *listener = NULL;
     }
 }

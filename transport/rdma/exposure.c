@@ -255,22 +255,23 @@ static struct mkv__rdma_window *window_for(struct mkv__conn *conn, struct mkv__r
     return window;
 }
 
-/* The key that opens a piece to the peer. */
+/* The key that opens the first bytes of a piece to the peer, and how many. */
 static int key_of(struct mkv__conn *conn, struct mkv__rdma_exposed *x, const struct mkv__piece *p,
-                  uint32_t *rkey_out)
+                  uint32_t *rkey_out, uint64_t *len_out)
 {
     uintptr_t from = (uintptr_t)p->addr;
-    struct ibv_mr *mr = mkv__rdma_region_of(conn->endpoint, p->addr, p->len, conn->device_index);
+    struct ibv_mr *mr = mkv__rdma_region_at(conn->endpoint, p->addr, conn->device_index, len_out);
     struct mkv__rdma_window *window;
 
     if (!mr) {
         return -EFAULT;
     }
+    *len_out = *len_out < p->len ? *len_out : p->len;
     *rkey_out = mr->rkey;
     if (!conn->device->windows) {
         return 0;
     }
-    window = window_for(conn, x, mr, from, from + p->len);
+    window = window_for(conn, x, mr, from, from + *len_out);
     if (!window) {
         return -ENOMEM;
     }
@@ -298,14 +299,17 @@ static int runs_of(struct mkv__conn *conn, struct mkv__rdma_exposed *x, struct m
 
     *n_out = 0;
     for (uint32_t i = 0; i < e->n_pieces && !error; i++) {
-        const struct mkv__piece *p = &e->pieces[i];
-        uint32_t rkey;
+        struct mkv__piece left = e->pieces[i];
 
-        if (p->len == 0) {
-            continue;
+        while (left.len > 0 && !error) {
+            struct mkv__piece here = left;
+            uint32_t rkey;
+
+            error = key_of(conn, x, &left, &rkey, &here.len);
+            error = error ? error : run_add(runs, n_out, &here, rkey);
+            left.addr = (uint8_t *)left.addr + here.len;
+            left.len -= here.len;
         }
-        error = key_of(conn, x, p, &rkey);
-        error = error ? error : run_add(runs, n_out, p, rkey);
     }
     return error;
 }

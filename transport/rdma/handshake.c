@@ -38,6 +38,7 @@ static int try_send(struct mkv__rdma_qp *qp)
 
 void mkv__rdma_rails_free(struct mkv__conn *conn)
 {
+    mkv__rdma_unstarve(conn);
     mkv__rdma_qps_destroy(conn);
     for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
         struct mkv__rdma_qp *qp = conn->qps[i];
@@ -57,14 +58,14 @@ void mkv__rdma_rails_free(struct mkv__conn *conn)
     conn->rails = false;
     conn->polled = false;
     conn->waiting = 0;
+    memset(conn->credits, 0, sizeof(conn->credits));
+    memset(conn->owed, 0, sizeof(conn->owed));
 }
 
 /* A client looks again later: what keeps RDMA from working may end. */
-static void again_later(struct mkv__conn *conn)
+void mkv__rdma_shake_at(struct mkv__conn *conn, uint64_t due_ns)
 {
-    struct mkv__endpoint *ep = conn->endpoint;
-
-    mkv__timer_set(ep->worker, &conn->timer, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
+    mkv__timer_set(conn->endpoint->worker, &conn->timer, due_ns);
 }
 
 /* The session stays on tcp, or ends where it must not. */
@@ -96,7 +97,7 @@ static void give_up(struct mkv__conn *conn, bool say)
         mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
         return;
     }
-    again_later(conn);
+    mkv__rdma_shake_at(conn, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
     if (!conn->opened) {
         mkv__rdma_tell_opened(conn);
     }

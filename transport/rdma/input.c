@@ -36,6 +36,7 @@ static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
     }
     MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
                 "%s: rdma: %s", conn->name, why);
+    mkv__rdma_lost(conn);
     mkv__rdma_conn_fail(
         conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT : -ECONNRESET, why);
 }
@@ -154,8 +155,8 @@ static int take_piece(struct mkv__rdma_qp *qp, const uint8_t *bytes, size_t len,
         return -EPROTO;
     }
     memcpy(&credits, bytes, sizeof(credits));
-    qp->credits += le16toh(credits);
-    if (qp->credits > 65536) {
+    *qp->credits += le16toh(credits);
+    if (*qp->credits > 65536) {
         return -EPROTO;
     }
     if (bytes[2] == 2) {
@@ -181,24 +182,40 @@ static void received(struct mkv__rdma_qp *qp, const struct ibv_wc *wc)
     int error;
 
     qp->invalidated = mkv__verbs_invalidated(wc, conn->device->vendor);
-    error = take_piece(qp, mkv__rdma_buffer(qp, buffer), wc->byte_len, &why);
+    error = take_piece(qp, mkv__rdma_receive_buffer(conn, buffer), wc->byte_len, &why);
 
     if (conn->closing || !conn->cq) {
         return;
     }
     if (!error) {
         why = "the device takes no receive";
-        error = mkv__rdma_receive(qp, buffer);
+        error = mkv__rdma_receive(conn, buffer);
     }
     if (error) {
         mkv__rdma_conn_fail(conn, error, why);
         return;
     }
-    qp->owed++;
+    ++*qp->owed;
     mkv__rdma_wake(conn);
 }
 
 /* Polling ---------------------------------------------------------------------------------------- */
+
+static void completed(struct mkv__conn *conn, const struct ibv_wc *wc)
+{
+    struct mkv__rdma_qp *qp = NULL;
+
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        if (conn->qps[i] && conn->qps[i]->qp && conn->qps[i]->qp->qp_num == wc->qp_num) {
+            qp = conn->qps[i];
+        }
+    }
+    if (qp && wc->wr_id & 1u << 31) {
+        received(qp, wc);
+    } else if (qp) {
+        mkv__rdma_sent(qp, wc->wr_id);
+    }
+}
 
 static int drain(struct mkv__conn *conn)
 {
@@ -210,14 +227,10 @@ static int drain(struct mkv__conn *conn)
         return 1;
     }
     for (int i = 0; i < n && conn->cq; i++) {
-        unsigned index = (unsigned)(wcs[i].wr_id >> 32);
-
         if (wcs[i].status != IBV_WC_SUCCESS) {
             broken(conn, &wcs[i]);
-        } else if (index < MKV_RDMA_QPS && (wcs[i].wr_id & 1u << 31)) {
-            received(conn->qps[index], &wcs[i]);
-        } else if (index < MKV_RDMA_QPS) {
-            mkv__rdma_sent(conn->qps[index], wcs[i].wr_id);
+        } else {
+            completed(conn, &wcs[i]);
         }
     }
     if (n > 0) {

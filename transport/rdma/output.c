@@ -16,13 +16,6 @@
 #define KEPT       2u /* credits that messages leave for credits */
 #define COUNT_MASK 0x7fffffffu
 
-struct chain {
-    struct ibv_send_wr wrs[MKV_RDMA_CHAIN];
-    struct ibv_sge sges[MKV_RDMA_CHAIN][MKV_RDMA_SGE];
-    struct mkv__rdma_window *binds[MKV_RDMA_CHAIN];
-    uint32_t n, n_binds;
-};
-
 /* Jobs ------------------------------------------------------------------------------------------- */
 
 static void job_list(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
@@ -100,6 +93,9 @@ void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int s
 void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status)
 {
     qp->n_posted = 0;
+    qp->conn->endpoint->flight -= qp->flight;
+    qp->flight = 0;
+    mkv__rdma_feed(qp->conn->endpoint);
     while (qp->all) {
         mkv__rdma_job_end(qp, qp->all, status);
     }
@@ -226,21 +222,21 @@ int mkv__rdma_put_invalidate(struct mkv__rdma_qp *qp, struct mkv__rdma_window *w
 
 static uint8_t *buffer_take(struct mkv__rdma_qp *qp)
 {
-    uint8_t *buffer = mkv__rdma_buffer(qp, MKV_RDMA_RECEIVES + qp->next_buffer);
+    uint8_t *buffer = mkv__rdma_send_buffer(qp, qp->next_buffer);
 
     qp->next_buffer = (qp->next_buffer + 1) % MKV_RDMA_SENDS;
     qp->buffers_used++;
     return buffer;
 }
 
-static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct chain *c,
+static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
                                    struct mkv__rdma_job *job, uint64_t bytes, bool buffer)
 {
     struct ibv_send_wr *wr = &c->wrs[c->n];
     uint32_t count = (qp->posted_head + qp->n_posted) & COUNT_MASK;
 
     memset(wr, 0, sizeof(*wr));
-    wr->wr_id = (uint64_t)qp->index << 32 | count;
+    wr->wr_id = count;
     wr->sg_list = c->sges[c->n];
     if (c->n > 0) {
         c->wrs[c->n - 1].next = wr;
@@ -254,19 +250,20 @@ static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct chain *c,
     };
     qp->n_posted++;
     qp->flight += bytes;
+    qp->conn->endpoint->flight += bytes;
     if (job) {
         job->in_flight++;
     }
     return wr;
 }
 
-static struct ibv_send_wr *put_send(struct mkv__rdma_qp *qp, struct chain *c,
+static struct ibv_send_wr *put_send(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
                                     struct mkv__rdma_job *job, const uint8_t *bytes, size_t len,
                                     uint8_t flags)
 {
     struct ibv_send_wr *wr = next_wr(qp, c, job, 0, true);
     uint8_t *buffer = buffer_take(qp);
-    uint16_t credits = htole16((uint16_t)qp->owed);
+    uint16_t credits = htole16((uint16_t)*qp->owed);
 
     memset(buffer, 0, MKV_RDMA_PREFIX);
     memcpy(buffer, &credits, sizeof(credits));
@@ -278,8 +275,11 @@ static struct ibv_send_wr *put_send(struct mkv__rdma_qp *qp, struct chain *c,
     wr->num_sge = 1;
     wr->sg_list[0] = (struct ibv_sge){(uintptr_t)buffer, (uint32_t)(MKV_RDMA_PREFIX + len),
                                       qp->conn->buffers_mr->lkey};
-    qp->owed = 0;
-    qp->credits--;
+    if (MKV_RDMA_PREFIX + len <= qp->inline_bytes) {
+        wr->send_flags |= IBV_SEND_INLINE;
+    }
+    *qp->owed = 0;
+    --*qp->credits;
     return wr;
 }
 
@@ -291,14 +291,15 @@ static int seal(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 }
 
 /* The next SEND of a message: 1; 0: it has to wait. */
-static int step_message(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+static int step_message(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
+                        struct mkv__rdma_job *job)
 {
     size_t left = job->len - job->sent;
     size_t now = left < PIECE ? left : PIECE;
     struct ibv_send_wr *wr;
     int error;
 
-    if (qp->credits <= KEPT || qp->buffers_used + 1 >= MKV_RDMA_SENDS) {
+    if (*qp->credits <= KEPT || qp->buffers_used + 1 >= MKV_RDMA_SENDS) {
         return 0;
     }
     error = job->sent == 0 ? seal(qp, job) : 0;
@@ -319,7 +320,8 @@ static int step_message(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rd
 }
 
 /* A window opens with a new key, which the request behind it names. */
-static void step_window(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+static void step_window(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
+                        struct mkv__rdma_job *job)
 {
     struct ibv_send_wr *wr = next_wr(qp, c, job, 0, false);
     struct mkv__rdma_window *w = job->window;
@@ -343,7 +345,7 @@ static void step_window(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rd
 }
 
 /* What a window's key was is asked for by the bind that changes it. */
-static void bound(struct chain *c)
+static void bound(struct mkv__rdma_chain *c)
 {
     for (uint32_t i = 0; i < c->n_binds; i++) {
         c->binds[i]->mw->rkey = c->binds[i]->rkey;
@@ -373,7 +375,7 @@ static uint64_t gather(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint6
     while (sum < len && n < qp->conn->device->max_sge) {
         const struct mkv__piece *p;
         struct ibv_mr *mr;
-        uint64_t here;
+        uint64_t here, registered;
 
         settle(job);
         if (job->piece >= bulk->n_pieces) {
@@ -384,11 +386,12 @@ static uint64_t gather(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint6
             break;
         }
         here = p->len - job->at < len - sum ? p->len - job->at : len - sum;
-        mr = mkv__rdma_region_of(qp->conn->endpoint, (uint8_t *)p->addr + job->at, here,
-                                 qp->conn->device_index);
+        mr = mkv__rdma_region_at(qp->conn->endpoint, (uint8_t *)p->addr + job->at,
+                                 qp->conn->device_index, &registered);
         if (!mr) {
             break;
         }
+        here = here < registered ? here : registered;
         sges[n++] = (struct ibv_sge){(uintptr_t)p->addr + job->at, (uint32_t)here, mr->lkey};
         job->at += here;
         sum += here;
@@ -397,8 +400,49 @@ static uint64_t gather(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint6
     return sum;
 }
 
+/* Others have the NIC full: it goes on when some of theirs is done, in turn. */
+static void starve(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    if (!conn->starved) {
+        conn->starved = true;
+        conn->next_starved = NULL;
+        *ep->starved_end = conn;
+        ep->starved_end = &conn->next_starved;
+    }
+}
+
+void mkv__rdma_unstarve(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+    struct mkv__conn **at = &ep->starved;
+
+    if (!conn->starved) {
+        return;
+    }
+    while (*at != conn) {
+        at = &(*at)->next_starved;
+    }
+    *at = conn->next_starved;
+    if (ep->starved_end == &conn->next_starved) {
+        ep->starved_end = at;
+    }
+    conn->starved = false;
+}
+
+void mkv__rdma_feed(struct mkv__endpoint *ep)
+{
+    struct mkv__conn *conn = ep->starved;
+
+    if (conn && ep->flight < MKV_RDMA_NIC_FLIGHT) {
+        mkv__rdma_unstarve(conn);
+        mkv__rdma_wake(conn);
+    }
+}
+
 /* The next WRITE or READ of a bulk. 1: made; 0: it has to wait, or it is all posted; -EPROTO. */
-static int step_bulk(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+static int step_bulk(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c, struct mkv__rdma_job *job)
 {
     struct mkv__conn *conn = qp->conn;
     const struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(job->bulk->request_id)];
@@ -409,6 +453,10 @@ static int step_bulk(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_
     int n = 0;
 
     if (qp->flight >= MKV_RDMA_FLIGHT) {
+        return 0;
+    }
+    if (conn->endpoint->flight >= MKV_RDMA_NIC_FLIGHT) {
+        starve(conn);
         return 0;
     }
     run = mkv__rdma_remote_at(remote, job->bulk->pieces[job->piece].offset + job->at, &address,
@@ -468,7 +516,7 @@ static bool end_empty(struct mkv__rdma_qp *qp)
 }
 
 /* The next work request of a job: 1; 0: it has to wait; -EPROTO. */
-static int step(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *job)
+static int step(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c, struct mkv__rdma_job *job)
 {
     if (job->kind == MKV_RDMA_MESSAGE) {
         return step_message(qp, c, job);
@@ -480,10 +528,10 @@ static int step(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_job *
     return 1;
 }
 
-static int fill(struct mkv__rdma_qp *qp, struct chain *c)
+static int fill(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c)
 {
     c->n = c->n_binds = 0;
-    while (c->n < MKV_RDMA_CHAIN && qp->n_posted + 1 < MKV_RDMA_DEPTH) {
+    while (qp->n_posted + 1 < MKV_RDMA_DEPTH) {
         struct mkv__rdma_job *job = qp->jobs;
         int made;
 
@@ -499,7 +547,7 @@ static int fill(struct mkv__rdma_qp *qp, struct chain *c)
             break;
         }
     }
-    if (c->n == 0 && qp->owed >= MKV_RDMA_RECEIVES / 2 && qp->credits > 0 &&
+    if (c->n == 0 && *qp->owed >= MKV_RDMA_RECEIVES / 2 && *qp->credits > 0 &&
         qp->buffers_used < MKV_RDMA_SENDS && qp->n_posted < MKV_RDMA_DEPTH) {
         (void)put_send(qp, c, NULL, NULL, 0, 2);
     }
@@ -509,11 +557,11 @@ static int fill(struct mkv__rdma_qp *qp, struct chain *c)
 void mkv__rdma_flush(struct mkv__rdma_qp *qp)
 {
     struct mkv__endpoint *ep = qp->conn->endpoint;
-    struct chain chain;
+    struct mkv__rdma_chain *chain = &ep->chain;
 
     while (qp->up && end_empty(qp)) {
         struct ibv_send_wr *bad;
-        int error = fill(qp, &chain);
+        int error = fill(qp, chain);
 
         if (error) {
             mkv__rdma_conn_fail(qp->conn, error,
@@ -521,20 +569,20 @@ void mkv__rdma_flush(struct mkv__rdma_qp *qp)
                                                  : "a message cannot be sealed");
             return;
         }
-        if (chain.n == 0) {
+        if (chain->n == 0) {
             return;
         }
-        for (uint32_t i = MKV_RDMA_SIGNAL - 1; i < chain.n; i += MKV_RDMA_SIGNAL) {
-            chain.wrs[i].send_flags |= IBV_SEND_SIGNALED;
+        for (uint32_t i = MKV_RDMA_SIGNAL - 1; i < chain->n; i += MKV_RDMA_SIGNAL) {
+            chain->wrs[i].send_flags |= IBV_SEND_SIGNALED;
         }
-        chain.wrs[chain.n - 1].send_flags |= IBV_SEND_SIGNALED;
-        ep->signals += (chain.n + MKV_RDMA_SIGNAL - 1) / MKV_RDMA_SIGNAL;
+        chain->wrs[chain->n - 1].send_flags |= IBV_SEND_SIGNALED;
+        ep->signals += (chain->n + MKV_RDMA_SIGNAL - 1) / MKV_RDMA_SIGNAL;
         ep->doorbells++;
-        if (ibv_post_send(qp->qp, chain.wrs, &bad) != 0) {
+        if (ibv_post_send(qp->qp, chain->wrs, &bad) != 0) {
             mkv__rdma_conn_fail(qp->conn, -ECONNRESET, "the device takes no work request");
             return;
         }
-        bound(&chain);
+        bound(chain);
         mkv__rdma_polled(qp->conn);
     }
 }
@@ -586,6 +634,7 @@ void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id)
         qp->posted_head = (qp->posted_head + 1) & COUNT_MASK;
         qp->n_posted--;
         qp->flight -= bytes;
+        conn->endpoint->flight -= bytes;
         qp->buffers_used -= p->buffer;
         if (!job) {
             continue;
@@ -601,5 +650,6 @@ void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id)
             return;
         }
     }
+    mkv__rdma_feed(conn->endpoint);
     mkv__rdma_wake(conn);
 }

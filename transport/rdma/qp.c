@@ -10,44 +10,69 @@
 #define RETRIES 7
 #define MIN_RNR 12 /* 0.64 ms */
 
-int mkv__rdma_receive(struct mkv__rdma_qp *qp, uint32_t buffer)
+int mkv__rdma_receive(struct mkv__conn *conn, uint32_t i)
 {
-    struct mkv__conn *conn = qp->conn;
-    struct ibv_sge sge = {(uintptr_t)mkv__rdma_buffer(qp, buffer), MKV_RDMA_BUFFER,
+    struct ibv_sge sge = {(uintptr_t)mkv__rdma_receive_buffer(conn, i), MKV_RDMA_BUFFER,
                           conn->buffers_mr->lkey};
-    struct ibv_recv_wr wr = {
-        .wr_id = (uint64_t)qp->index << 32 | 1u << 31 | buffer, .sg_list = &sge, .num_sge = 1};
+    struct ibv_recv_wr wr = {.wr_id = 1u << 31 | i, .sg_list = &sge, .num_sge = 1};
     struct ibv_recv_wr *bad;
 
-    return -ibv_post_recv(qp->qp, &wr, &bad);
+    return conn->srq ? -ibv_post_srq_recv(conn->srq, &wr, &bad)
+                     : -ibv_post_recv(conn->qps[i / MKV_RDMA_RECEIVES]->qp, &wr, &bad);
+}
+
+/* As many receives as the peer may use of this queue pair, or of all where they share. */
+static uint32_t receives_named(const struct mkv__rdma_qp *qp)
+{
+    return qp->conn->srq && qp->index > 0 ? 0 : MKV_RDMA_RECEIVES;
 }
 
 static void attributes_encode(const struct mkv__rdma_qp *qp, uint8_t out[MKV_RDMA_ATTRIBUTES])
 {
     const struct mkv__conn *conn = qp->conn;
-    uint32_t words[] = {htole32(qp->qp->qp_num), htole32(qp->psn), htole32(MKV_RDMA_RECEIVES)};
+    uint32_t words[] = {htole32(qp->qp->qp_num), htole32(qp->psn), htole32(receives_named(qp))};
 
     memset(out, 0, MKV_RDMA_ATTRIBUTES);
     memcpy(out, words, sizeof(words));
     out[12] = conn->device->mtu;
     out[13] = conn->gid_type;
     out[14] = conn->device->reads;
-    out[15] = conn->device->windows ? MKV_RDMA_HAS_WINDOWS : 0;
+    out[15] = (uint8_t)((conn->device->windows ? MKV_RDMA_HAS_WINDOWS : 0) |
+                        (conn->srq ? MKV_RDMA_SHARES : 0));
     memcpy(out + 16, conn->gid, 16);
+}
+
+/* With room for inline data where the device has it; it says how much in `how`. */
+static int qp_make(struct mkv__rdma_qp *qp)
+{
+    const struct mkv__conn *conn = qp->conn;
+    struct ibv_qp_init_attr how = {
+        .send_cq = conn->cq,
+        .recv_cq = conn->cq,
+        .srq = conn->srq,
+        .cap = {.max_send_wr = MKV_RDMA_DEPTH,
+                .max_recv_wr = conn->srq ? 0 : MKV_RDMA_RECEIVES,
+                .max_send_sge = conn->device->max_sge,
+                .max_recv_sge = conn->srq ? 0 : 1,
+                .max_inline_data = MKV_RDMA_INLINE},
+        .qp_type = IBV_QPT_RC,
+    };
+
+    qp->qp = conn->endpoint->verbs->create_qp(conn->device->pd, &how);
+    if (!qp->qp) {
+        how.cap.max_inline_data = 0;
+        qp->qp = conn->endpoint->verbs->create_qp(conn->device->pd, &how);
+    }
+    if (!qp->qp) {
+        return mkv__verbs_errno();
+    }
+    qp->inline_bytes = how.cap.max_inline_data;
+    return 0;
 }
 
 static int qp_create(struct mkv__conn *conn, uint8_t index)
 {
     struct mkv__rdma_qp *qp = calloc(1, sizeof(*qp));
-    struct ibv_qp_init_attr how = {
-        .send_cq = conn->cq,
-        .recv_cq = conn->cq,
-        .cap = {.max_send_wr = MKV_RDMA_DEPTH,
-                .max_recv_wr = MKV_RDMA_RECEIVES,
-                .max_send_sge = conn->device->max_sge,
-                .max_recv_sge = 1},
-        .qp_type = IBV_QPT_RC,
-    };
     struct ibv_qp_attr init = {
         .qp_state = IBV_QPS_INIT,
         .port_num = conn->device->port,
@@ -68,28 +93,43 @@ static int qp_create(struct mkv__conn *conn, uint8_t index)
         return error;
     }
     qp->psn &= 0xffffff;
-    qp->qp = conn->endpoint->verbs->create_qp(conn->device->pd, &how);
-    if (!qp->qp) {
-        return mkv__verbs_errno();
+    qp->owed = &conn->owed[conn->srq ? 0 : index];
+    error = qp_make(qp);
+    if (error) {
+        return error;
     }
     error = -conn->endpoint->verbs->modify_qp(
         qp->qp, &init, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
-    for (uint32_t i = 0; i < MKV_RDMA_RECEIVES && !error; i++) {
-        error = mkv__rdma_receive(qp, i);
-    }
     attributes_encode(qp, qp->attributes);
     return error;
+}
+
+/*
+ * The receives of a session are shared by its queue pairs, not by all sessions: a queue pair that dies
+ * in the middle of a message keeps the receive that it had taken (rdma_rxe never tells), and a queue
+ * that lives as long as its worker would dry up.
+ */
+static int srq_create(struct mkv__conn *conn)
+{
+    struct ibv_srq_init_attr how = {.attr = {.max_wr = MKV_RDMA_RECEIVES, .max_sge = 1}};
+
+    if (!conn->device->srq) {
+        return 0;
+    }
+    conn->srq = conn->endpoint->verbs->create_srq(conn->device->pd, &how);
+    return conn->srq ? 0 : mkv__verbs_errno();
 }
 
 int mkv__rdma_qps_create(struct mkv__conn *conn)
 {
     const struct mkv__verbs *verbs = conn->endpoint->verbs;
-    size_t bytes = (size_t)MKV_RDMA_QPS * (MKV_RDMA_RECEIVES + MKV_RDMA_SENDS) * MKV_RDMA_BUFFER;
-    int error = 0;
+    uint32_t receives = mkv__rdma_receives(conn);
+    size_t bytes = ((size_t)receives + MKV_RDMA_QPS * MKV_RDMA_SENDS) * MKV_RDMA_BUFFER;
+    int error;
 
     /* Room for each completion that there can be: it cannot overrun. */
     conn->cq = verbs->create_cq(conn->device->context,
-                                (int)(MKV_RDMA_QPS * (MKV_RDMA_DEPTH + MKV_RDMA_RECEIVES)), conn,
+                                (int)(MKV_RDMA_QPS * MKV_RDMA_DEPTH + receives), conn,
                                 conn->device->channel, 0);
     if (!conn->cq) {
         return mkv__verbs_errno();
@@ -103,8 +143,12 @@ int mkv__rdma_qps_create(struct mkv__conn *conn)
     if (!conn->buffers_mr) {
         return mkv__verbs_errno();
     }
+    error = srq_create(conn);
     for (uint8_t i = 0; i < MKV_RDMA_QPS && !error; i++) {
         error = qp_create(conn, i);
+    }
+    for (uint32_t i = 0; i < receives && !error; i++) {
+        error = mkv__rdma_receive(conn, i);
     }
     return error;
 }
@@ -151,21 +195,32 @@ static int ready_to_send(struct mkv__rdma_qp *qp, const uint8_t *peer)
                                                  IBV_QP_MAX_QP_RD_ATOMIC);
 }
 
+static bool credits_take(struct mkv__rdma_qp *qp, const uint8_t *attributes)
+{
+    bool shared = attributes[15] & MKV_RDMA_SHARES;
+    uint32_t n;
+
+    memcpy(&n, attributes + 8, sizeof(n));
+    n = le32toh(n);
+    qp->credits = &qp->conn->credits[shared ? 0 : qp->index];
+    if (shared && qp->index > 0) {
+        return n == 0;
+    }
+    *qp->credits = n;
+    return n >= 8 && n <= 65536;
+}
+
 int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len)
 {
-    uint32_t credits;
     int error;
 
     if (len != MKV_RDMA_ATTRIBUTES || attributes[12] < IBV_MTU_256 ||
         attributes[12] > IBV_MTU_4096 || attributes[14] < 1) {
         return -EPROTO;
     }
-    memcpy(&credits, attributes + 8, sizeof(credits));
-    credits = le32toh(credits);
-    if (credits < 4 || credits > 65536) {
+    if (!credits_take(qp, attributes)) {
         return -EPROTO;
     }
-    qp->credits = credits;
     qp->conn->peer_windows = attributes[15] & MKV_RDMA_HAS_WINDOWS;
     error = ready_to_receive(qp, attributes);
     error = error ? error : ready_to_send(qp, attributes);
@@ -205,6 +260,10 @@ void mkv__rdma_qps_destroy(struct mkv__conn *conn)
             (void)verbs->destroy_qp(conn->qps[i]->qp);
             conn->qps[i]->qp = NULL;
         }
+    }
+    if (conn->srq) {
+        (void)verbs->destroy_srq(conn->srq);
+        conn->srq = NULL;
     }
     if (conn->cq) {
         if (conn->n_events > 0) {

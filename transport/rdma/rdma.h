@@ -19,26 +19,33 @@
 #include "transport/tcp/bootstrap.h"
 #include "transport/transport.h"
 
-#define MKV_RDMA_QPS         2u          /* of a session: messages, bulk */
-#define MKV_RDMA_BUFFER      8192u       /* bytes of a receive buffer: the longest SEND */
-#define MKV_RDMA_RECEIVES    64u         /* posted per queue pair: the peer's credits */
-#define MKV_RDMA_SENDS       32u         /* send buffers per queue pair */
+#define MKV_RDMA_QPS    2u    /* of a session: messages, bulk */
+#define MKV_RDMA_BUFFER 8192u /* bytes of a receive buffer: the longest SEND */
+#define MKV_RDMA_RECEIVES \
+    64u /* posted, of a session where its queue pairs share them, else of each */
+#define MKV_RDMA_SENDS       16u /* send buffers per queue pair */
+#define MKV_RDMA_INLINE      220u /* bytes of a SEND that should need no buffer, where the device can */
 #define MKV_RDMA_PREFIX      8u          /* of each SEND: see output.c */
 #define MKV_RDMA_DEPTH       256u        /* work requests of a send queue */
-#define MKV_RDMA_CHAIN       32u         /* work requests of one doorbell */
-#define MKV_RDMA_SIGNAL      16u         /* at most as many in a row without a completion */
+#define MKV_RDMA_SIGNAL      32u         /* at most as many in a row without a completion */
 #define MKV_RDMA_SLICE       (1u << 20)  /* bytes of one WRITE or READ */
 #define MKV_RDMA_FLIGHT      (4u << 20)  /* bytes of bulk on their way per queue pair */
+#define MKV_RDMA_NIC_FLIGHT  (32u << 20) /* and on all queue pairs of a worker */
 #define MKV_RDMA_FULL        (16u << 20) /* waiting output, bytes: send says -EAGAIN */
 #define MKV_RDMA_SGE         8u          /* local pieces of one work request, at most */
 #define MKV_RDMA_RUNS_MAX    8192u       /* of an exposure, as the peer is told */
 #define MKV_RDMA_ATTRIBUTES  40u         /* bytes of a queue pair in the handshake */
 #define MKV_RDMA_HAS_WINDOWS 1u /* flag among them: what it exposes are windows of type 2 */
-#define MKV_RDMA_DEVICES     8u
-#define MKV_RDMA_GRACE_NS    UINT64_C(500000000) /* until a fence is forced, as the peer is silent */
-#define MKV_RDMA_STUCK_NS    UINT64_C(4000000000) /* a work request that takes longer never ends */
-#define MKV_RDMA_AGAIN_NS    UINT64_C(5000000000) /* a session on tcp tries again to get queue pairs */
-#define MKV_RDMA_IDLE_NS     UINT64_C(50000) /* without a completion: sleep until there is one */
+#define MKV_RDMA_SHARES \
+    2u /* flag: the receives of all its queue pairs are shared, and named once */
+#define MKV_RDMA_DEVICES  8u
+#define MKV_RDMA_WORKERS  64u                  /* of a listener */
+#define MKV_RDMA_NETWORKS 8u                   /* of a device, that are looked at */
+#define MKV_RDMA_GRACE_NS UINT64_C(500000000)  /* until a fence is forced, as the peer is silent */
+#define MKV_RDMA_STUCK_NS UINT64_C(4000000000) /* a work request that takes longer never ends */
+#define MKV_RDMA_AGAIN_NS UINT64_C(3000000000) /* a session on tcp tries again to get queue pairs */
+#define MKV_RDMA_LOST     16u                  /* peers that an endpoint remembers */
+#define MKV_RDMA_IDLE_NS  UINT64_C(50000)      /* without a completion: sleep until there is one */
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
 
@@ -47,12 +54,17 @@ struct mkv__rdma_device {
     struct ibv_pd *pd;
     struct ibv_comp_channel *channel;
     struct mkv__source source; /* the channel's */
+    struct mkv__source events; /* the device's own: ports, failures */
+    bool down;                 /* its port */
+    bool dead;                 /* it has said that it is beyond help */
     struct mkv__endpoint *endpoint;
     uint8_t port;
     uint8_t mtu;   /* enum ibv_mtu */
     uint8_t reads; /* outstanding READs of a queue pair */
     uint32_t max_sge;
+    uint64_t max_mr_size;
     uint32_t vendor;                /* its id */
+    bool srq;                       /* queue pairs can share receives */
     bool windows;                   /* it has those of type 2 */
     struct mkv__rdma_window *spare; /* not bound */
     char name[64];
@@ -63,8 +75,9 @@ struct mkv__rdma_region {
     struct mkv__rdma_region *next;
     uint8_t *base;
     size_t len;
-    bool stray; /* for one transfer */
-    struct ibv_mr *mrs[MKV_RDMA_DEVICES];
+    bool stray;             /* for one transfer */
+    size_t chunk, n_chunks; /* each has a registration of its own */
+    struct ibv_mr **mrs;    /* of each device those of all chunks */
 };
 
 /* What was registered for one transfer alone. */
@@ -147,6 +160,14 @@ struct mkv__rdma_posted {
     bool buffer; /* holds a send buffer */
 };
 
+/* What one doorbell announces. */
+struct mkv__rdma_chain {
+    uint32_t n, n_binds;
+    struct ibv_send_wr wrs[MKV_RDMA_DEPTH];
+    struct ibv_sge sges[MKV_RDMA_DEPTH][MKV_RDMA_SGE];
+    struct mkv__rdma_window *binds[MKV_RDMA_DEPTH];
+};
+
 struct mkv__rdma_qp {
     struct mkv__conn *conn;
     uint8_t index;
@@ -163,8 +184,9 @@ struct mkv__rdma_qp {
     struct mkv__rdma_posted posted[MKV_RDMA_DEPTH]; /* ring */
     uint32_t posted_head, n_posted;                 /* head counts on, modulo 2^31 */
     uint64_t flight;                                /* bytes of bulk */
-    uint32_t credits;            /* receives that the peer has posted and we have not used */
-    uint32_t owed;               /* receives posted again that the peer has not been told of */
+    uint32_t *credits;           /* receives that the peer has posted and we have not used */
+    uint32_t *owed;              /* receives posted again that the peer has not been told of */
+    uint32_t inline_bytes;       /* a SEND that is not longer leaves without its buffer */
     const uint32_t *invalidated; /* the window that the SEND in hand has closed; NULL: none */
     uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
 
@@ -198,6 +220,8 @@ struct mkv__conn {
     struct mkv__rdma_device *device;
     uint8_t device_index, gid_index, gid_type;
     uint8_t gid[16];
+    struct ibv_srq *srq; /* NULL: each queue pair has receives of its own */
+    uint32_t credits[MKV_RDMA_QPS], owed[MKV_RDMA_QPS]; /* the first is all's, where they share */
     struct ibv_cq *cq;
     unsigned n_events;  /* of the cq, not acknowledged */
     uint64_t worked_ns; /* when there last was a completion */
@@ -212,6 +236,8 @@ struct mkv__conn {
     uint8_t *buffers;               /* receive buffers of all queue pairs, then send buffers */
     struct ibv_mr *buffers_mr;
     size_t waiting; /* bytes of messages not posted */
+    bool starved;   /* by others, in the endpoint's list */
+    struct mkv__conn *next_starved;
 
     struct mkv__rdma_exposed exposed[MKV_REQUESTS_MAX];
     struct mkv__rdma_remote remotes[MKV_REQUESTS_MAX];
@@ -221,11 +247,25 @@ struct mkv__conn {
     char why[300];           /* why it is on tcp */
 };
 
+/* A peer whose queue pairs broke: until then sessions with it open on tcp at once. */
+struct mkv__rdma_lost {
+    char name[300];
+    uint64_t until_ns;
+};
+
+/* The networks that the device of an endpoint is in, when the listener is made. */
+struct mkv__rdma_stop {
+    unsigned rail, n;
+    uint8_t gids[MKV_RDMA_NETWORKS][16];
+    int bits[MKV_RDMA_NETWORKS];
+};
+
 struct mkv__listener {
     struct mkv__listener *tcp;
     struct mkv__listen_handlers handlers;
-    struct mkv__endpoint **endpoints;
     size_t n;
+    struct mkv__endpoint *endpoints[MKV_RDMA_WORKERS];
+    struct mkv__rdma_stop stops[MKV_RDMA_WORKERS];
 };
 
 struct mkv__endpoint {
@@ -238,12 +278,18 @@ struct mkv__endpoint {
     bool off; /* memory could not be registered: sessions stay on tcp */
     struct mkv__rdma_region *regions;
     struct mkv__conn *conns, *dead_conns;
+    struct mkv__rdma_lost lost[MKV_RDMA_LOST]; /* a ring */
+    unsigned next_lost;
+    uint8_t introduction[18]; /* what HELLO says beside */
     struct mkv__poller poller;
     bool polling;
     struct mkv__deferred reaper;
     struct mkv__log_limit limit;
     unsigned busy;
     bool closed;
+    uint64_t flight; /* bytes of bulk */
+    struct mkv__conn *starved, **starved_end;
+    struct mkv__rdma_chain chain;
     uint64_t doorbells, signals; /* counted */
     char why[300];
 };
@@ -256,16 +302,28 @@ void mkv__rdma_leave(struct mkv__endpoint *ep);
 /* Opens what there is. None is no error: ep->why says what keeps RDMA from working. */
 void mkv__rdma_devices_open(struct mkv__endpoint *ep);
 void mkv__rdma_devices_close(struct mkv__endpoint *ep);
+/* gid.c */
 /* Chooses device, port and GID by the address of our end of the tcp session: the network has chosen
  * that one. -ENODEV with conn->why. */
 int mkv__rdma_choose(struct mkv__conn *conn);
+/* Client: tells servers our rail and its address, so that a session comes to the right worker. */
+void mkv__rdma_introduce(struct mkv__endpoint *ep);
+/* Server: fills the stops in. */
+void mkv__rdma_networks(struct mkv__listener *listener);
+/* The worker for this client: of a device in the client's network, if there is one; of the rails that
+ * this leaves, rail mod n. */
+size_t mkv__rdma_stop_for(void *listener, const struct mkv__hello *peer);
+
+/* events.c */
+int mkv__rdma_events_open(struct mkv__rdma_device *device);
+void mkv__rdma_events_close(struct mkv__rdma_device *device);
 
 /* region.c */
 int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len);
 void mkv__rdma_region_remove(struct mkv__endpoint *ep, void *addr, size_t len);
-/* The registration of these bytes on a device, NULL: there is none. */
-struct ibv_mr *mkv__rdma_region_of(struct mkv__endpoint *ep, const void *addr, size_t len,
-                                   unsigned device);
+/* The registration on a device that has this address, NULL: none; and how many bytes from there on. */
+struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, const void *addr, unsigned device,
+                                   uint64_t *len_out);
 /* Registers what of these pieces is not registered yet. Errors: -ENOMEM (memlock), -EFAULT. */
 int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *pieces, uint32_t n,
                          unsigned device, int access, struct mkv__rdma_strays *out);
@@ -292,9 +350,14 @@ void mkv__rdma_wake(struct mkv__conn *conn);
 int mkv__rdma_send(struct mkv__conn *conn, const struct mkv__message *message);
 uint64_t mkv__rdma_unsent(const struct mkv__conn *conn);
 
+/* Queue pairs with this peer broke: the next session shall not wait for others. */
+void mkv__rdma_lost(struct mkv__conn *conn);
+
 /* handshake.c: the queue pairs', over the tcp session */
 void mkv__rdma_shake_begin(struct mkv__conn *conn);
 void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *message);
+/* Client: tries again at `due_ns`. */
+void mkv__rdma_shake_at(struct mkv__conn *conn, uint64_t due_ns);
 /* The queue pairs do not come up in time, or break before they are. */
 void mkv__rdma_shake_failed(struct mkv__conn *conn, const char *why);
 /* TRY has come over a queue pair that is shaking. */
@@ -306,7 +369,8 @@ int mkv__rdma_qps_create(struct mkv__conn *conn); /* in INIT, with their receive
 int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len);
 /* Afterwards no memory is touched any more. */
 void mkv__rdma_qps_destroy(struct mkv__conn *conn);
-int mkv__rdma_receive(struct mkv__rdma_qp *qp, uint32_t buffer);
+/* Posts receive buffer i. */
+int mkv__rdma_receive(struct mkv__conn *conn, uint32_t i);
 
 /* output.c */
 /* invalidate: a window of the peer that ends with this message; NULL: none. */
@@ -323,6 +387,10 @@ int mkv__rdma_put_invalidate(struct mkv__rdma_qp *qp, struct mkv__rdma_window *w
 int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
                        struct mkv__bulk *bulk);
 void mkv__rdma_flush(struct mkv__rdma_qp *qp);
+/* It leaves the list of those that wait for others' transfers. */
+void mkv__rdma_unstarve(struct mkv__conn *conn);
+/* The first of them goes on, if there is room. */
+void mkv__rdma_feed(struct mkv__endpoint *ep);
 void mkv__rdma_job_unqueue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job);
 /* Tells the owner of a bulk, and frees the job. */
 void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int status);
@@ -387,11 +455,20 @@ static inline struct mkv__rdma_qp *mkv__rdma_bulk_qp(struct mkv__conn *conn, uin
 }
 
 /* Receive buffers come first, send buffers after them. */
-static inline uint8_t *mkv__rdma_buffer(const struct mkv__rdma_qp *qp, uint32_t buffer)
+static inline uint8_t *mkv__rdma_receive_buffer(const struct mkv__conn *conn, uint32_t i)
 {
-    size_t first = (size_t)qp->index * (MKV_RDMA_RECEIVES + MKV_RDMA_SENDS);
+    return conn->buffers + (size_t)i * MKV_RDMA_BUFFER;
+}
 
-    return qp->conn->buffers + (first + buffer) * MKV_RDMA_BUFFER;
+static inline uint32_t mkv__rdma_receives(const struct mkv__conn *conn)
+{
+    return conn->device->srq ? MKV_RDMA_RECEIVES : MKV_RDMA_QPS * MKV_RDMA_RECEIVES;
+}
+
+static inline uint8_t *mkv__rdma_send_buffer(const struct mkv__rdma_qp *qp, uint32_t i)
+{
+    return mkv__rdma_receive_buffer(qp->conn,
+                                    mkv__rdma_receives(qp->conn) + qp->index * MKV_RDMA_SENDS + i);
 }
 
 #endif

@@ -1,22 +1,36 @@
 #include "transport/rdma/rdma.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define CHUNK         (UINT64_C(2) << 30) /* bytes of one registration */
+#define HUGE          (UINT64_C(2) << 20) /* a chunk ends where a huge page does */
+#define THREADS_MAX   8u
 #define ACCESS_REMOTE (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
 
-static struct mkv__rdma_region *region_new(struct mkv__endpoint *ep, void *addr, size_t len)
+static struct mkv__rdma_region *region_new(struct mkv__endpoint *ep, void *addr, size_t len,
+                                           size_t chunk)
 {
+    size_t n = len / chunk + (len % chunk != 0);
     struct mkv__rdma_region *region = calloc(1, sizeof(*region));
 
-    if (region) {
-        region->base = addr;
-        region->len = len;
-        region->next = ep->regions;
-        ep->regions = region;
+    if (!region) {
+        return NULL;
     }
+    region->mrs = calloc(n * ep->n_devices, sizeof(struct ibv_mr *));
+    if (!region->mrs) {
+        free(region);
+        return NULL;
+    }
+    region->base = addr;
+    region->len = len;
+    region->chunk = chunk;
+    region->n_chunks = n;
+    region->next = ep->regions;
+    ep->regions = region;
     return region;
 }
 
@@ -31,24 +45,81 @@ static void region_free(struct mkv__endpoint *ep, struct mkv__rdma_region *regio
         return;
     }
     *at = region->next;
-    for (unsigned i = 0; i < ep->n_devices; i++) {
+    for (size_t i = 0; i < region->n_chunks * ep->n_devices; i++) {
         if (region->mrs[i]) {
             (void)ep->verbs->dereg_mr(region->mrs[i]);
         }
     }
+    free(region->mrs);
     free(region);
 }
 
-/* Where there are windows, they give the rights that others need. */
-static int region_register(struct mkv__endpoint *ep, struct mkv__rdma_region *region,
-                           unsigned device, int access)
+static struct ibv_mr **mr_of(const struct mkv__rdma_region *region, unsigned device, size_t chunk)
 {
+    return &region->mrs[device * region->n_chunks + chunk];
+}
+
+/* Where there are windows, they give the rights that others need. */
+static int chunk_register(struct mkv__endpoint *ep, struct mkv__rdma_region *region,
+                          unsigned device, size_t chunk, int access)
+{
+    size_t at = chunk * region->chunk;
+    size_t len = region->len - at < region->chunk ? region->len - at : region->chunk;
+    struct ibv_mr **mr = mr_of(region, device, chunk);
+
     if (ep->devices[device].windows && (access & ACCESS_REMOTE)) {
         access = (access & ~ACCESS_REMOTE) | IBV_ACCESS_MW_BIND;
     }
-    region->mrs[device] = ep->verbs->reg_mr(ep->devices[device].pd, region->base, region->len,
-                                            access);
-    return region->mrs[device] ? 0 : mkv__verbs_errno();
+    *mr = ep->verbs->reg_mr(ep->devices[device].pd, region->base + at, len, access);
+    return *mr ? 0 : mkv__verbs_errno();
+}
+
+/* What several threads register together. */
+struct registering {
+    struct mkv__endpoint *ep;
+    struct mkv__rdma_region *region;
+    int access;
+    size_t next; /* atomic: chunk of a device */
+    int error;   /* atomic: the first */
+};
+
+static void *register_some(void *arg)
+{
+    struct registering *all = arg;
+    size_t n = all->region->n_chunks * all->ep->n_devices;
+    size_t i;
+
+    while ((i = __atomic_fetch_add(&all->next, 1, __ATOMIC_RELAXED)) < n) {
+        int error = chunk_register(all->ep, all->region, (unsigned)(i / all->region->n_chunks),
+                                   i % all->region->n_chunks, all->access);
+        int none = 0;
+
+        if (error) {
+            (void)__atomic_compare_exchange_n(&all->error, &none, error, false, __ATOMIC_RELAXED,
+                                              __ATOMIC_RELAXED);
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* The kernel pins page by page, so large memory is registered by several threads. */
+static int region_register(struct mkv__endpoint *ep, struct mkv__rdma_region *region, int access)
+{
+    struct registering all = {.ep = ep, .region = region, .access = access};
+    size_t chunks = region->n_chunks * ep->n_devices;
+    pthread_t threads[THREADS_MAX];
+    size_t n = 0;
+
+    while (n < THREADS_MAX && n + 1 < chunks &&
+           pthread_create(&threads[n], NULL, register_some, &all) == 0) {
+        n++;
+    }
+    (void)register_some(&all);
+    while (n > 0) {
+        (void)pthread_join(threads[--n], NULL);
+    }
+    return all.error;
 }
 
 /* A store on tcp is better than none: sessions that are on queue pairs end, and come back on tcp. */
@@ -73,6 +144,19 @@ static int switch_off(struct mkv__endpoint *ep, size_t len, int error)
     return 0;
 }
 
+/* As large as the devices take, and small enough for several threads to share the work. */
+static size_t chunk_of(const struct mkv__endpoint *ep)
+{
+    size_t chunk = CHUNK;
+
+    for (unsigned i = 0; i < ep->n_devices; i++) {
+        uint64_t most = ep->devices[i].max_mr_size & ~(uint64_t)(HUGE - 1);
+
+        chunk = most > 0 && most < chunk ? (size_t)most : chunk;
+    }
+    return chunk;
+}
+
 /* Registered at once on all devices: a slow thing that nobody should wait for in a transfer. */
 int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len)
 {
@@ -82,13 +166,11 @@ int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len)
     if (len == 0 || ep->n_devices == 0) {
         return 0;
     }
-    region = region_new(ep, addr, len);
+    region = region_new(ep, addr, len, chunk_of(ep));
     if (!region) {
         return -ENOMEM;
     }
-    for (unsigned i = 0; i < ep->n_devices && !error; i++) {
-        error = region_register(ep, region, i, IBV_ACCESS_LOCAL_WRITE | ACCESS_REMOTE);
-    }
+    error = region_register(ep, region, IBV_ACCESS_LOCAL_WRITE | ACCESS_REMOTE);
     if (error) {
         region_free(ep, region);
         return ep->options.must ? error : switch_off(ep, len, error);
@@ -108,19 +190,35 @@ void mkv__rdma_region_remove(struct mkv__endpoint *ep, void *addr, size_t len)
     }
 }
 
-struct ibv_mr *mkv__rdma_region_of(struct mkv__endpoint *ep, const void *addr, size_t len,
-                                   unsigned device)
+struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, const void *addr, unsigned device,
+                                   uint64_t *len_out)
 {
     uintptr_t at = (uintptr_t)addr;
 
     for (struct mkv__rdma_region *r = ep->regions; r; r = r->next) {
         uintptr_t base = (uintptr_t)r->base;
+        size_t chunk = at >= base ? (at - base) / r->chunk : 0;
 
-        if (r->mrs[device] && at >= base && at - base <= r->len && len <= r->len - (at - base)) {
-            return r->mrs[device];
+        if (at >= base && at - base < r->len && *mr_of(r, device, chunk)) {
+            size_t end = (chunk + 1) * r->chunk;
+
+            *len_out = (end < r->len ? end : r->len) - (at - base);
+            return *mr_of(r, device, chunk);
         }
     }
+    *len_out = 0;
     return NULL;
+}
+
+/* Whether all of it is registered. */
+static bool is_registered(struct mkv__endpoint *ep, const struct mkv__piece *p, unsigned device)
+{
+    uint64_t at = 0, len;
+
+    while (at < p->len && mkv__rdma_region_at(ep, (uint8_t *)p->addr + at, device, &len)) {
+        at += len;
+    }
+    return at >= p->len;
 }
 
 static int stray_add(struct mkv__endpoint *ep, struct mkv__rdma_strays *strays, uintptr_t from,
@@ -135,12 +233,12 @@ static int stray_add(struct mkv__endpoint *ep, struct mkv__rdma_strays *strays, 
         return -ENOMEM;
     }
     strays->regions = grown;
-    region = region_new(ep, (void *)from, to - from);
+    region = region_new(ep, (void *)from, to - from, to - from);
     if (!region) {
         return -ENOMEM;
     }
     region->stray = true;
-    error = region_register(ep, region, device, access);
+    error = chunk_register(ep, region, device, 0, access);
     if (error) {
         region_free(ep, region);
         return error;
@@ -157,7 +255,7 @@ static int stray_pieces(struct mkv__endpoint *ep, const struct mkv__piece *piece
     for (uint32_t i = 0; i < n && !error; i++) {
         uintptr_t at = (uintptr_t)pieces[i].addr;
 
-        if (pieces[i].len > 0 && !mkv__rdma_region_of(ep, pieces[i].addr, pieces[i].len, device)) {
+        if (!is_registered(ep, &pieces[i], device)) {
             error = stray_add(ep, out, at, at + pieces[i].len, device, access);
         }
     }
@@ -177,7 +275,7 @@ int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *piec
     for (uint32_t i = 0; i < n; i++) {
         uintptr_t at = (uintptr_t)pieces[i].addr;
 
-        if (pieces[i].len > 0 && !mkv__rdma_region_of(ep, pieces[i].addr, pieces[i].len, device)) {
+        if (!is_registered(ep, &pieces[i], device)) {
             from = at < from ? at : from;
             to = at + pieces[i].len > to ? at + pieces[i].len : to;
             bytes += pieces[i].len;

@@ -106,6 +106,8 @@ static int lane_dial(struct mkv__conn *conn, uint8_t index)
         .n_lanes = conn->n_lanes,
         .max_requests = MKV_REQUESTS_MAX,
         .max_message = MKV_MESSAGE_MAX,
+        .extra = ep->extra,
+        .extra_len = ep->extra_len,
     };
     struct mkv__tcp_lane *lane;
     int error;

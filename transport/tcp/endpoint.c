@@ -1,3 +1,4 @@
+#include "transport/tcp/bootstrap.h"
 #include "transport/tcp/nic.h"
 #include "transport/tcp/tcp.h"
 
@@ -137,6 +138,12 @@ static bool degraded(const struct mkv__conn *conn)
 {
     (void)conn;
     return false;
+}
+
+void mkv__tcp_introduce(struct mkv__endpoint *ep, const uint8_t *extra, size_t len)
+{
+    ep->extra = extra;
+    ep->extra_len = (uint16_t)len;
 }
 
 static void describe(const struct mkv__conn *conn, char *out, size_t cap)

@@ -3,6 +3,7 @@
  * handshake with it, belongs to the worker that the session's id chooses, so that all lanes of a
  * session meet on one.
  */
+#include "transport/tcp/bootstrap.h"
 #include "transport/tcp/tcp.h"
 
 #include <errno.h>
@@ -23,6 +24,8 @@ struct mkv__listener {
     struct mkv__listen_handlers handlers;
     char address[80];
     bool watched;
+    size_t (*choose)(void *arg, const struct mkv__hello *peer); /* NULL: the session's id does */
+    void *choose_arg;
     size_t n;
     struct mkv__tcp_port *ports[];
 };
@@ -170,6 +173,7 @@ void mkv__tcp_listener_route(struct mkv__tcp_lane *lane)
 {
     const struct mkv__hello *peer = mkv__handshake_peer(lane->handshake);
     struct mkv__listener *listener = lane->listener;
+    size_t which;
 
     if (!listener || peer->n_lanes < 2 || peer->n_lanes > 1 + MKV_TCP_LANES_MAX ||
         peer->lane >= peer->n_lanes) {
@@ -177,7 +181,8 @@ void mkv__tcp_listener_route(struct mkv__tcp_lane *lane)
         return;
     }
     lane->index = peer->lane;
-    lane->route_to = listener->ports[peer->session % listener->n];
+    which = listener->choose ? listener->choose(listener->choose_arg, peer) : peer->session;
+    lane->route_to = listener->ports[which % listener->n];
     __atomic_add_fetch(&lane->route_to->references, 1, __ATOMIC_RELAXED);
 }
 
@@ -192,6 +197,13 @@ void mkv__tcp_listener_hand_over(struct mkv__tcp_lane *lane)
     lane->listener = NULL;
     lane->task.run = arrive;
     mkv__worker_post(lane->route_to->worker, &lane->task);
+}
+
+void mkv__tcp_listener_choose(struct mkv__listener *listener,
+                              size_t (*choose)(void *arg, const struct mkv__hello *peer), void *arg)
+{
+    listener->choose = choose;
+    listener->choose_arg = arg;
 }
 
 static int bind_socket(const char *address, char text[80])

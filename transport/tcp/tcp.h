@@ -152,6 +152,8 @@ struct mkv__tcp_port {
 struct mkv__endpoint {
     struct mkv__worker *worker;
     struct mkv__endpoint_options options;
+    const uint8_t *extra; /* of HELLO */
+    uint16_t extra_len;
     struct mkv__conn *conns, *dead_conns;
     struct mkv__tcp_lane *strangers, **strangers_end, *dead_lanes;
     uint32_t n_strangers;
