@@ -23,19 +23,31 @@ void mkv__rdma_polled(struct mkv__conn *conn)
     }
 }
 
+/* What is flushed comes of a cause that another has seen, and tells. */
+static void say_broken(struct mkv__conn *conn, const struct ibv_wc *wc, char why[160])
+{
+    if (wc->status == IBV_WC_WR_FLUSH_ERR) {
+        snprintf(why, 160, "the peer or the device has given up a queue pair");
+        return;
+    }
+    snprintf(why, 160, "%s of queue pair 0x%x on %s: %s (vendor error 0x%x)",
+             wc->wr_id & 1u << 31 ? "a receive" : "a transfer", wc->qp_num, conn->device->name,
+             conn->endpoint->verbs->wc_status_str(wc->status), wc->vendor_err);
+    if (conn->path == MKV_RDMA_ON_RAILS) {
+        MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
+                    "%s: rdma: %s", conn->name, why);
+    }
+}
+
 static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
 {
     char why[160];
 
-    snprintf(why, sizeof(why), "%s of queue pair 0x%x on %s: %s (vendor error 0x%x)",
-             wc->wr_id & 1u << 31 ? "a receive" : "a transfer", wc->qp_num, conn->device->name,
-             conn->endpoint->verbs->wc_status_str(wc->status), wc->vendor_err);
+    say_broken(conn, wc, why);
     if (conn->path == MKV_RDMA_SHAKING) {
         mkv__rdma_shake_failed(conn, why);
         return;
     }
-    MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
-                "%s: rdma: %s", conn->name, why);
     mkv__rdma_conn_fail(
         conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT : -ECONNRESET, why);
 }
