@@ -141,22 +141,25 @@ void mkv__rdma_devices_close(struct mkv__endpoint *ep)
     }
 }
 
-/* How well a GID fits our address: 3 it is that address, 2 any RoCE v2 over IPv4, 1 any other. */
+/* How well a GID fits our address, all of RoCE v2: 5 it is that address, 4 over IPv4, 3 over IPv6, 2
+ * of its link alone; 1 any other. */
 static int fit(const struct ibv_gid_entry *gid, const struct sockaddr_storage *ours)
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     bool v4 = memcmp(gid->gid.raw, mapped, sizeof(mapped)) == 0;
-    bool v2 = gid->gid_type == IBV_GID_TYPE_ROCE_V2;
 
-    if (v2 && v4 && ours->ss_family == AF_INET &&
+    if (gid->gid_type != IBV_GID_TYPE_ROCE_V2) {
+        return 1;
+    }
+    if (v4 && ours->ss_family == AF_INET &&
         memcmp(gid->gid.raw + 12, &((const struct sockaddr_in *)ours)->sin_addr, 4) == 0) {
-        return 3;
+        return 5;
     }
-    if (v2 && ours->ss_family == AF_INET6 &&
+    if (ours->ss_family == AF_INET6 &&
         memcmp(gid->gid.raw, &((const struct sockaddr_in6 *)ours)->sin6_addr, 16) == 0) {
-        return 3;
+        return 5;
     }
-    return v2 && v4 ? 2 : 1;
+    return v4 ? 4 : gid->gid.raw[0] == 0xfe ? 2 : 3;
 }
 
 static void look(struct mkv__conn *conn, unsigned index, const struct sockaddr_storage *ours,
