@@ -209,6 +209,7 @@ static void tcp_closed(struct mkv__conn *tcp, void *arg, int error, const char *
 
     (void)tcp;
     conn->tcp = NULL;
+    mkv__rdma_last_look(conn);
     mkv__rdma_conn_fail(conn, error, why);
 }
 

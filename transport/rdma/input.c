@@ -52,6 +52,23 @@ static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
         conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT : -ECONNRESET, why);
 }
 
+void mkv__rdma_last_look(struct mkv__conn *conn)
+{
+    struct ibv_wc wcs[POLL];
+    char why[160];
+    int n = POLL;
+
+    while (n == POLL && conn->cq && conn->path == MKV_RDMA_ON_RAILS) {
+        n = ibv_poll_cq(conn->cq, POLL, wcs);
+        for (int i = 0; i < n; i++) {
+            if (wcs[i].status != IBV_WC_SUCCESS && wcs[i].status != IBV_WC_WR_FLUSH_ERR) {
+                say_broken(conn, &wcs[i], why);
+                return;
+            }
+        }
+    }
+}
+
 /* Messages --------------------------------------------------------------------------------------- */
 
 static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const uint8_t *body,

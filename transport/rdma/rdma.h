@@ -331,6 +331,9 @@ void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id);
 void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status);
 
 /* input.c */
+/* The session is over, and the peer may have been the first to see that: tells a cause that lies
+ * among the completions that nobody has looked at. */
+void mkv__rdma_last_look(struct mkv__conn *conn);
 int mkv__rdma_poll(struct mkv__poller *poller, uint64_t now_ns);
 void mkv__rdma_channel_ready(struct mkv__worker *worker, struct mkv__source *source,
                              unsigned events);
