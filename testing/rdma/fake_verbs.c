@@ -163,8 +163,8 @@ static struct ibv_device **get_device_list(int *n_out)
     fake_lock();
     for (unsigned i = 0; i < fake_world.n && list; i++) {
         if (!fake_world.devices[i].gone) {
-            snprintf(fake_world.ibv[i].name, sizeof(fake_world.ibv[i].name), "%s",
-                     fake_world.devices[i].name);
+            memcpy(fake_world.ibv[i].name, fake_world.devices[i].name,
+                   sizeof(fake_world.ibv[i].name));
             list[n++] = &fake_world.ibv[i];
         }
     }
@@ -431,6 +431,11 @@ void fake_verbs_late(uint32_t polls, uint64_t seed)
 {
     fake_world.late = polls;
     fake_world.seed = seed;
+}
+
+void fake_verbs_relaxed(bool relaxed)
+{
+    fake_world.relaxed = relaxed;
 }
 
 void fake_verbs_wire_mtu(uint32_t bytes)

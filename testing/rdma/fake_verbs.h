@@ -72,6 +72,9 @@ uint64_t fake_verbs_left(void);
 
 /* WRITEs and READs are late by up to so many polls, drawn from seed; 0: none. SENDs never are. */
 void fake_verbs_late(uint32_t polls, uint64_t seed);
+/* A WRITE's bytes lie in place as much later again, though its sender has the completion, as PCIe may
+ * do with relaxed ordering; but before anything that comes behind on the same queue pair. */
+void fake_verbs_relaxed(bool relaxed);
 /* Packets of more bytes than that are lost, and what they are of does not end. 0: none. */
 void fake_verbs_wire_mtu(uint32_t bytes);
 /* The nth work request (from 1) of this opcode, -1: of any, that would move from now on ends so. */

@@ -98,9 +98,19 @@ struct fake_work {
     bool waited;  /* for a receive, and counted */
 };
 
+/* Bytes of a WRITE that has ended for its sender, and that do not lie in place yet. */
+struct fake_landing {
+    struct fake_landing *next;
+    uint64_t due;
+    uint8_t *to;
+    uint64_t len;
+    uint8_t bytes[];
+};
+
 struct fake_qp {
     struct ibv_qp ibv;
     struct fake_qp *next;
+    struct fake_landing *landings, **landings_end; /* that have come over it */
     struct ibv_qp_init_attr how;
     struct ibv_qp_attr at; /* what it was brought to */
     struct fake_work *works;
@@ -124,6 +134,7 @@ struct fake_world {
     struct fake_counts counts;
     uint64_t now; /* polls */
     uint32_t late;
+    bool relaxed;
     uint64_t seed;
     uint32_t wire_mtu;
     int fail_opcode;
@@ -152,13 +163,15 @@ void fake_unbind(struct fake_mw *mw);
 
 /* fake_verbs_post.c: those of the data path, in a context */
 void fake_wire_fill(struct ibv_context_ops *ops);
+uint64_t fake_due(void); /* in polls: when something late comes */
 
 /* fake_verbs_wire.c */
 struct fake_work *fake_work_at(struct fake_qp *qp, uint64_t count);
 uint64_t fake_length_of(const struct fake_work *work);
 /* Between the pieces of a work request and bytes that lie together. */
 void fake_copy(const struct fake_work *work, uint8_t *there, bool out);
-void fake_move(void); /* what can */
+void fake_move(void);               /* what can */
+void fake_land(struct fake_qp *qp); /* all of it: what comes behind on a queue pair pushes */
 void fake_flush(struct fake_qp *qp);
 void fake_complete(struct fake_cq *cq, const struct fake_cqe *cqe);
 

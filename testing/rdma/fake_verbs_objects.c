@@ -449,6 +449,7 @@ void fake_unbind(struct fake_mw *mw)
 
 static void qp_free(struct fake_qp *qp)
 {
+    fake_land(qp); /* who destroys it waits for that */
     for (uint64_t i = qp->done; i < qp->posted; i++) {
         free(qp->works[i % qp->how.cap.max_send_wr].inlined);
     }

@@ -9,13 +9,18 @@
 
 /* Posting ------------------------------------------------------------------------------------------ */
 
-static uint64_t due(enum ibv_wr_opcode opcode)
+uint64_t fake_due(void)
 {
-    if (W.late == 0 || (opcode != IBV_WR_RDMA_WRITE && opcode != IBV_WR_RDMA_READ)) {
+    if (W.late == 0) {
         return W.now;
     }
     W.seed = W.seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return W.now + 1 + (W.seed >> 33) % W.late;
+    return W.now + (W.seed >> 33) % (W.late + 1);
+}
+
+static bool one_sided(enum ibv_wr_opcode opcode)
+{
+    return opcode == IBV_WR_RDMA_WRITE || opcode == IBV_WR_RDMA_READ;
 }
 
 static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
@@ -31,7 +36,7 @@ static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
         (no_data && !fake_device_of(qp->ibv.context)->windows)) {
         return EINVAL;
     }
-    *work = (struct fake_work){.wr = *wr, .due = due(wr->opcode)};
+    *work = (struct fake_work){.wr = *wr, .due = one_sided(wr->opcode) ? fake_due() : W.now};
     work->wr.num_sge = n;
     if (n > 0) {
         memcpy(work->sges, wr->sg_list, (size_t)n * sizeof(*work->sges));

@@ -113,6 +113,7 @@ void fake_flush(struct fake_qp *qp)
                                    .event_type = IBV_EVENT_QP_LAST_WQE_REACHED};
     struct fake_receives *r = &qp->receives;
 
+    fake_land(qp);
     if (fake_device_of(qp->ibv.context)->stuck) {
         return;
     }
@@ -261,6 +262,47 @@ static int refused(struct fake_qp *peer, int status)
     return status;
 }
 
+void fake_land(struct fake_qp *qp)
+{
+    while (qp->landings) {
+        struct fake_landing *l = qp->landings;
+
+        qp->landings = l->next;
+        memcpy(l->to, l->bytes, l->len);
+        free(l);
+    }
+}
+
+static void land_due(struct fake_qp *qp)
+{
+    const struct fake_landing *l = qp->landings;
+
+    while (l && l->due > W.now) {
+        l = l->next;
+    }
+    if (l) {
+        fake_land(qp);
+    }
+}
+
+static void write_to(struct fake_qp *peer, const struct fake_work *work, uint8_t *to, uint64_t len)
+{
+    struct fake_landing *l;
+
+    if (!W.relaxed || len == 0) {
+        fake_copy(work, to, true);
+        return;
+    }
+    l = malloc(sizeof(*l) + len);
+    *l = (struct fake_landing){.due = fake_due(), .to = to, .len = len};
+    fake_copy(work, l->bytes, true);
+    if (!peer->landings) {
+        peer->landings_end = &peer->landings;
+    }
+    *peer->landings_end = l;
+    peer->landings_end = &l->next;
+}
+
 static int move_one_sided(struct fake_qp *qp, struct fake_work *work)
 {
     bool write = work->wr.opcode == IBV_WR_RDMA_WRITE;
@@ -281,7 +323,12 @@ static int move_one_sided(struct fake_qp *qp, struct fake_work *work)
     if (!write && (peer->at.max_dest_rd_atomic == 0 || qp->at.max_rd_atomic == 0)) {
         return refused(peer, IBV_WC_REM_INV_REQ_ERR);
     }
-    fake_copy(work, there, write);
+    if (write) {
+        write_to(peer, work, there, len);
+    } else {
+        fake_land(peer);
+        fake_copy(work, there, false);
+    }
     W.counts.writes += write;
     W.counts.reads += !write;
     return IBV_WC_SUCCESS;
@@ -360,6 +407,7 @@ static int move_send(struct fake_qp *qp, struct fake_work *work)
         work->waited = true;
         return WAIT;
     }
+    fake_land(peer);
     status = into_receive(peer, work, &wc);
     if (status == IBV_WC_SUCCESS) {
         wc.opcode = IBV_WC_RECV;
@@ -408,6 +456,7 @@ static int invalidate_local(struct fake_qp *qp, uint32_t rkey)
     if (!mw) {
         return IBV_WC_LOC_QP_OP_ERR;
     }
+    fake_land(qp);
     fake_unbind(mw);
     W.counts.invalidated++;
     return IBV_WC_SUCCESS;
@@ -439,6 +488,19 @@ static bool fails(const struct fake_work *work)
            --W.fail_nth == 0;
 }
 
+/* What the peer would say ends the peer, too. */
+static void fail(struct fake_qp *qp)
+{
+    struct fake_qp *peer = peer_of(qp, 0);
+
+    if (peer && (W.fail_status == IBV_WC_REM_ACCESS_ERR || W.fail_status == IBV_WC_REM_OP_ERR ||
+                 W.fail_status == IBV_WC_REM_INV_REQ_ERR)) {
+        fake_qp_state(peer, IBV_QPS_ERR);
+    }
+    sent(qp, W.fail_status, W.fail_vendor);
+    fake_qp_state(qp, IBV_QPS_ERR);
+}
+
 /* Whether anything has ended. */
 static bool move_qp(struct fake_qp *qp)
 {
@@ -453,8 +515,7 @@ static bool move_qp(struct fake_qp *qp)
             break;
         }
         if (fails(work)) {
-            sent(qp, W.fail_status, W.fail_vendor);
-            fake_qp_state(qp, IBV_QPS_ERR);
+            fail(qp);
             return true;
         }
         status = move(qp, work);
@@ -474,6 +535,9 @@ void fake_move(void)
 {
     bool any = true;
 
+    for (struct fake_qp *qp = W.qps; qp; qp = qp->next) {
+        land_due(qp);
+    }
     while (any) {
         any = false;
         for (struct fake_qp *qp = W.qps; qp; qp = qp->next) {
