@@ -96,11 +96,12 @@ static void unmake(struct side *s)
 
 static int setup(void **state)
 {
+    enum mkv__rdma_reason reason;
     char why[100];
 
     (void)state;
     fake_verbs_begin(2);
-    v = mkv__verbs_load(why, sizeof(why));
+    v = mkv__verbs_load(&reason, why, sizeof(why));
     make(&a, 0, false);
     make(&b, 1, true);
     join(&a, &b);

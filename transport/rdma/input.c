@@ -45,7 +45,11 @@ static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
 
     say_broken(conn, wc, why);
     if (conn->path == MKV_RDMA_SHAKING) {
-        mkv__rdma_shake_failed(conn, why);
+        if (mkv__verbs_status(wc->status) == -ETIMEDOUT) {
+            mkv__rdma_unheard(conn);
+        } else {
+            mkv__rdma_shake_failed(conn, MKV_REASON_FAULT, why);
+        }
         return;
     }
     mkv__rdma_conn_fail(
@@ -135,7 +139,7 @@ static int take(struct mkv__rdma_qp *qp, const uint8_t *frame, size_t len, const
     }
     *why_out = "unknown type of message";
     if (h.type == MKV_TYPE_TRY) {
-        return mkv__rdma_heard(qp);
+        return mkv__rdma_heard(qp, h.body_len);
     }
     if (h.type == MKV_TYPE_CANCEL && conn->server &&
         mkv__rdma_slot(h.request_id) < MKV_REQUESTS_MAX &&

@@ -14,6 +14,7 @@
 #define TRANSPORT_RDMA_RDMA_H
 
 #include "core/base.h"
+#include "core/counter.h"
 #include "core/log.h"
 #include "transport/rdma/verbs.h"
 #include "transport/tcp/bootstrap.h"
@@ -42,6 +43,12 @@
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
 
+/* Read by any thread. */
+struct mkv__rdma_counts {
+    struct mkv__counter sessions, doorbells, signaled;
+    struct mkv__counter gid_at, gid_high, gid_low; /* of the last session: index and type, GID */
+};
+
 struct mkv__rdma_device {
     struct ibv_context *context;
     struct ibv_pd *pd;
@@ -55,6 +62,7 @@ struct mkv__rdma_device {
     uint32_t vendor;                /* its id */
     bool windows;                   /* it has those of type 2 */
     struct mkv__rdma_window *spare; /* not bound */
+    struct mkv__rdma_counts counts;
     char name[64];
 };
 
@@ -155,8 +163,8 @@ struct mkv__rdma_qp {
     struct mkv__handshake *handshake;
     struct mkv__seal *send_seal, *receive_seal;
     uint8_t attributes[MKV_RDMA_ATTRIBUTES];
-    bool up;    /* ready to send */
-    bool heard; /* the peer's TRY has come over it */
+    bool up;             /* ready to send */
+    bool touched, heard; /* the peer's TRY has come over it: the short one, the long one */
 
     struct mkv__rdma_job *jobs, **jobs_end;         /* to be posted */
     struct mkv__rdma_job *all;                      /* that have not ended */
@@ -183,6 +191,8 @@ struct mkv__rdma_exposed {
     bool told;          /* the peer knows it */
     bool withdrawn;     /* CANCEL is sent, FENCED has not come */
 };
+
+enum mkv__rdma_counted { MKV_RDMA_NOT_COUNTED, MKV_RDMA_COUNTED_TCP, MKV_RDMA_COUNTED_RAILS };
 
 struct mkv__conn {
     struct mkv__endpoint *endpoint;
@@ -219,6 +229,10 @@ struct mkv__conn {
     struct mkv__timer timer; /* fences, and work requests that never end */
     uint64_t fence_ns;       /* the oldest fence is forced then; 0: none */
     char why[300];           /* why it is on tcp */
+    enum mkv__rdma_reason reason;
+    bool of_peer;                        /* the reason */
+    enum mkv__rdma_counted counted;      /* in the figures */
+    struct mkv__rdma_device *counted_on; /* of those on rails */
 };
 
 struct mkv__listener {
@@ -244,8 +258,9 @@ struct mkv__endpoint {
     struct mkv__log_limit limit;
     unsigned busy;
     bool closed;
-    uint64_t doorbells, signals; /* counted */
+    struct mkv__counter over_rdma, over_tcp, to_rdma, to_tcp; /* as in the figures */
     char why[300];
+    enum mkv__rdma_reason reason;
 };
 
 /* endpoint.c */
@@ -259,6 +274,16 @@ void mkv__rdma_devices_close(struct mkv__endpoint *ep);
 /* Chooses device, port and GID by the address of our end of the tcp session: the network has chosen
  * that one. -ENODEV with conn->why. */
 int mkv__rdma_choose(struct mkv__conn *conn);
+
+/* figures.c */
+/* What a session goes over: "rdma: mlx5_0 port 1 gid 3 (RoCE v2), mtu 4096, 2 queue pairs". */
+void mkv__rdma_describe(const struct mkv__conn *conn, char *out, size_t cap);
+const char *mkv__rdma_gid_type(unsigned type);
+void mkv__rdma_gid_text(const uint8_t gid[16], char out[48]);
+/* The session has opened, goes over something else, or ends: it is counted anew. */
+void mkv__rdma_count(struct mkv__conn *conn);
+void mkv__rdma_count_end(struct mkv__conn *conn, int error);
+void mkv__rdma_figures(const struct mkv__endpoint *ep, struct mkv__transport_figures *sums);
 
 /* region.c */
 int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len);
@@ -296,9 +321,11 @@ uint64_t mkv__rdma_unsent(const struct mkv__conn *conn);
 void mkv__rdma_shake_begin(struct mkv__conn *conn);
 void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *message);
 /* The queue pairs do not come up in time, or break before they are. */
-void mkv__rdma_shake_failed(struct mkv__conn *conn, const char *why);
-/* TRY has come over a queue pair that is shaking. */
-int mkv__rdma_heard(struct mkv__rdma_qp *qp);
+void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason, const char *why);
+/* The same because nothing, or nothing long, has come over them. */
+void mkv__rdma_unheard(struct mkv__conn *conn);
+/* TRY, with so many bytes, has come over a queue pair that is shaking. */
+int mkv__rdma_heard(struct mkv__rdma_qp *qp, size_t len);
 void mkv__rdma_rails_free(struct mkv__conn *conn);
 
 /* qp.c */

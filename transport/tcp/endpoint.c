@@ -139,6 +139,19 @@ static bool degraded(const struct mkv__conn *conn)
     return false;
 }
 
+static enum mkv__rdma_reason reason(const struct mkv__conn *conn, bool *of_peer_out)
+{
+    (void)conn;
+    *of_peer_out = false;
+    return MKV_REASON_NONE;
+}
+
+static void figures(const struct mkv__endpoint *endpoint, struct mkv__transport_figures *sums)
+{
+    (void)endpoint;
+    (void)sums;
+}
+
 static void describe(const struct mkv__conn *conn, char *out, size_t cap)
 {
     (void)conn;
@@ -175,5 +188,7 @@ const struct mkv__transport mkv__tcp = {
     .peer_name = mkv__tcp_peer_name,
     .describe = describe,
     .degraded = degraded,
+    .reason = reason,
+    .figures = figures,
     .numa_node = mkv__tcp_numa_node,
 };
