@@ -117,6 +117,39 @@ struct mkv__rails {
     struct mkv__rail rails[MKV_RAILS_MAX];
 };
 
+/* What keeps RDMA from working. The numbers travel: new ones come at the end. */
+enum mkv__rdma_reason {
+    MKV_REASON_NONE,        /* nothing does, or it is not wanted */
+    MKV_REASON_NO_DEVICE,   /* the machine has none */
+    MKV_REASON_NO_LIBRARY,  /* libibverbs is missing */
+    MKV_REASON_NOT_NAMED,   /* none of those that are named is there */
+    MKV_REASON_PORT_DOWN,   /* none is up */
+    MKV_REASON_NO_GID,      /* none, or none that the other side can talk to */
+    MKV_REASON_MEMORY,      /* it cannot be registered: memlock */
+    MKV_REASON_MTU,         /* long packets do not arrive, short ones do */
+    MKV_REASON_PEER_HAS_NO, /* device, or RDMA switched off */
+    MKV_REASON_SILENCE,     /* nothing comes over the queue pairs */
+    MKV_REASON_FAULT,       /* a device that fails, a peer that breaks off: see the text */
+};
+
+/* What there is and was, for statistics. */
+struct mkv__rail_figures {
+    char device[64], gid[48]; /* gid: of the last session; "" before there was one */
+    const char *gid_type;     /* "RoCE v2" */
+    uint32_t port, gid_index;
+    uint32_t mtu; /* bytes */
+    bool windows; /* how memory is exposed: windows of type 2, else registrations */
+    uint64_t sessions, queue_pairs;
+    uint64_t doorbells, signaled; /* work requests are posted by the one, completed by the other */
+};
+struct mkv__transport_figures {
+    uint64_t over_rdma, over_tcp; /* sessions that are open */
+    uint64_t to_rdma, to_tcp; /* changes: sessions that came back; that lost their queue pairs */
+    uint64_t flight_cap;      /* bytes of values on their way per queue pair, at most */
+    unsigned n;
+    struct mkv__rail_figures rails[MKV_RAILS_MAX]; /* by device */
+};
+
 struct mkv__endpoint_options {
     const struct mkv__auth_key *keys; /* borrowed until use_keys or endpoint_close */
     size_t n_keys;
@@ -190,6 +223,10 @@ struct mkv__transport {
     /* It goes over something slower than the transport's own (rdma: over tcp). Changes while the
      * session lives, both ways. */
     bool (*degraded)(const struct mkv__conn *conn);
+    /* Why it does; of_peer: it is the peer's side that lacks it. */
+    enum mkv__rdma_reason (*reason)(const struct mkv__conn *conn, bool *of_peer_out);
+    /* Adds this endpoint's. Thread: any thread, while the endpoint is open. */
+    void (*figures)(const struct mkv__endpoint *endpoint, struct mkv__transport_figures *sums);
 
     /* The NUMA node of the NIC that has, or reaches, this address: a worker that speaks there should
      * run near it. -1: not known. Does not block. Thread: any thread. */

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -82,6 +83,7 @@ static void closed(struct mkv__conn *conn, void *arg, int error, const char *why
         print_message("%s closed: %d, %s\n", end->server ? "server" : "client", error, why);
     }
     end->error = error;
+    snprintf(end->why, sizeof(end->why), "%s", why);
     end->conn = NULL;
     /* the last call: nothing of the session is left */
     if (m->exposure.request_id && m->exposure.concealed) {
@@ -132,7 +134,7 @@ static struct mkv__worker *worker_new(struct rig *rig)
 }
 
 static struct mkv__endpoint *endpoint_new(struct rig *rig, struct mkv__worker *worker,
-                                          const struct mkv__auth_key *key)
+                                          const struct mkv__auth_key *key, bool server)
 {
     struct mkv__endpoint_options options = {
         .keys = key,
@@ -144,6 +146,9 @@ static struct mkv__endpoint *endpoint_new(struct rig *rig, struct mkv__worker *w
     };
     struct mkv__endpoint *ep = NULL;
 
+    if (rig->subject->tune) {
+        rig->subject->tune(&options, server);
+    }
     assert_int_equal(rig->t->endpoint_open(worker, &options, &ep), 0);
     return ep;
 }
@@ -164,10 +169,10 @@ void rig_init(struct rig *rig, const struct mkv__subject *subject,
     rig->server.rig = rig;
     rig->server.server = true;
     rig->client_worker = worker_new(rig);
-    rig->client_endpoint = endpoint_new(rig, rig->client_worker, client_key);
+    rig->client_endpoint = endpoint_new(rig, rig->client_worker, client_key, false);
     for (int i = 0; i < 2; i++) {
         rig->server_worker[i] = worker_new(rig);
-        rig->server_endpoint[i] = endpoint_new(rig, rig->server_worker[i], server_key);
+        rig->server_endpoint[i] = endpoint_new(rig, rig->server_worker[i], server_key, true);
     }
     assert_int_equal(
         rig->t->listen(rig->server_endpoint, 2, subject->any_address, &listen, &rig->listener), 0);

@@ -19,6 +19,8 @@ struct mkv__subject {
     bool must;         /* of the endpoints' options */
     bool told_at_last; /* a client hears of bytes that were written with the reply, not before */
     void (*reset)(uint64_t seed); /* may be NULL */
+    /* changes the options of an endpoint. May be NULL */
+    void (*tune)(struct mkv__endpoint_options *options, bool server);
 };
 
 #define RIG_SLOTS 16u
@@ -31,7 +33,8 @@ struct end {
     struct mkv__conn *conn;
     bool server;
     int opened, closed, messages, cancelled, writable;
-    int error;
+    int error;     /* of closed */
+    char why[200]; /* of closed */
     uint64_t cancelled_id;
     uint8_t body[64]; /* of the last message, its beginning */
     uint32_t body_len;

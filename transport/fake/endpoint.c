@@ -230,6 +230,19 @@ static bool degraded(const struct mkv__conn *conn)
     return false;
 }
 
+static enum mkv__rdma_reason reason(const struct mkv__conn *conn, bool *of_peer_out)
+{
+    (void)conn;
+    *of_peer_out = false;
+    return MKV_REASON_NONE;
+}
+
+static void figures(const struct mkv__endpoint *endpoint, struct mkv__transport_figures *sums)
+{
+    (void)endpoint;
+    (void)sums;
+}
+
 static void describe(const struct mkv__conn *conn, char *out, size_t cap)
 {
     (void)conn;
@@ -266,5 +279,7 @@ const struct mkv__transport mkv__fake = {
     .peer_name = mkv__fake_peer_name,
     .describe = describe,
     .degraded = degraded,
+    .reason = reason,
+    .figures = figures,
     .numa_node = numa_node,
 };

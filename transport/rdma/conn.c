@@ -75,6 +75,7 @@ void mkv__rdma_conn_fail(struct mkv__conn *conn, int error, const char *why)
         return;
     }
     mkv__rdma_enter(ep);
+    mkv__rdma_count_end(conn, error);
     conn->closing = true;
     if (error == -EPROTO || error == -EACCES) {
         MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_WARNING, "%s: session closed: %s",
@@ -129,6 +130,7 @@ int mkv__rdma_connect(struct mkv__endpoint *ep, const char *address,
 void mkv__rdma_tell_opened(struct mkv__conn *conn)
 {
     conn->opened = true;
+    mkv__rdma_count(conn);
     if (conn->handlers && conn->handlers->opened) {
         conn->handlers->opened(conn, conn->arg, conn->peer);
     }
@@ -181,16 +183,17 @@ static void tcp_opened(struct mkv__conn *tcp, void *arg, const struct mkv__hello
 
         if (lost) {
             snprintf(conn->why, sizeof(conn->why), "its queue pairs broke a moment ago");
+            conn->reason = MKV_REASON_FAULT;
             mkv__rdma_shake_at(conn, lost->until_ns);
             mkv__rdma_tell_opened(conn);
         } else {
             mkv__rdma_shake_begin(conn);
         }
     } else {
+        conn->of_peer = ep->n_devices > 0 && !ep->off;
+        conn->reason = conn->of_peer ? MKV_REASON_PEER_HAS_NO : ep->reason;
         snprintf(conn->why, sizeof(conn->why), "%s",
-                 ep->n_devices > 0 && !ep->off
-                     ? "the server has no RDMA device, or RDMA switched off"
-                     : ep->why);
+                 conn->of_peer ? "the server has no RDMA device, or RDMA switched off" : ep->why);
         if (ep->options.must) {
             mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
         } else {
@@ -246,6 +249,7 @@ static void tcp_closed(struct mkv__conn *tcp, void *arg, int error, const char *
 
     (void)tcp;
     conn->tcp = NULL;
+    mkv__rdma_last_look(conn);
     mkv__rdma_conn_fail(conn, error, why);
 }
 
@@ -303,8 +307,7 @@ static void timer_fired(struct mkv__worker *worker, struct mkv__timer *timer)
 
     mkv__rdma_enter(ep);
     if (conn->path == MKV_RDMA_SHAKING) {
-        mkv__rdma_shake_failed(conn, "nothing came over the queue pairs in time (is UDP port 4791 "
-                                     "open, and the MTU the same all the way?)");
+        mkv__rdma_unheard(conn);
     } else if (conn->path == MKV_RDMA_ON_TCP) {
         mkv__rdma_shake_begin(conn);
     } else if (conn->fence_ns && now >= conn->fence_ns) {

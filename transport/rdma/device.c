@@ -24,6 +24,7 @@ static int port_of(struct mkv__endpoint *ep, struct mkv__rdma_device *device,
             return 0;
         }
     }
+    ep->reason = MKV_REASON_PORT_DOWN;
     snprintf(ep->why, sizeof(ep->why), "%s: no port is up (see: rdma link)", device->name);
     return -ENETDOWN;
 }
@@ -57,6 +58,7 @@ static int device_look(struct mkv__endpoint *ep, struct ibv_device *which,
     snprintf(device->name, sizeof(device->name), "%s", ep->verbs->get_device_name(which));
     device->context = ep->verbs->open_device(which);
     if (!device->context || ep->verbs->query_device(device->context, &attributes) != 0) {
+        ep->reason = MKV_REASON_FAULT;
         snprintf(ep->why, sizeof(ep->why), "%s cannot be opened: %s", device->name,
                  strerror(-mkv__verbs_errno()));
         return -ENODEV;
@@ -84,6 +86,7 @@ static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
     device->pd = ep->verbs->alloc_pd(device->context);
     device->channel = device->pd ? ep->verbs->create_comp_channel(device->context) : NULL;
     if (!device->channel) {
+        ep->reason = MKV_REASON_FAULT;
         snprintf(ep->why, sizeof(ep->why), "%s: %s", device->name, strerror(-mkv__verbs_errno()));
         return -ENODEV;
     }
@@ -91,6 +94,7 @@ static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
     device->source = (struct mkv__source){.fd = device->channel->fd};
     if (fcntl(device->channel->fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         mkv__worker_watch(ep->worker, &device->source, MKV_READABLE) < 0) {
+        ep->reason = MKV_REASON_FAULT;
         snprintf(ep->why, sizeof(ep->why), "%s: its events cannot be watched", device->name);
         return -ENODEV;
     }
@@ -105,6 +109,7 @@ static int device_open(struct mkv__endpoint *ep, struct ibv_device *which,
 /* Stays so unless one is found, or says itself what it lacks. */
 static void no_device(struct mkv__endpoint *ep, int n)
 {
+    ep->reason = n > 0 ? MKV_REASON_NOT_NAMED : MKV_REASON_NO_DEVICE;
     snprintf(ep->why, sizeof(ep->why), "this machine has no RDMA device%s",
              n > 0 ? " of those that rdma_devices names (see: rdma link)" : "");
 }
@@ -114,7 +119,7 @@ void mkv__rdma_devices_open(struct mkv__endpoint *ep)
     struct ibv_device **list;
     int n = 0;
 
-    ep->verbs = mkv__verbs_load(ep->why, sizeof(ep->why));
+    ep->verbs = mkv__verbs_load(&ep->reason, ep->why, sizeof(ep->why));
     if (!ep->verbs) {
         return;
     }
@@ -180,7 +185,7 @@ bool mkv__rdma_probe(const char *const *names, size_t n_names, struct mkv__rails
     if (!ep) {
         return false;
     }
-    ep->verbs = mkv__verbs_load(ep->why, sizeof(ep->why));
+    ep->verbs = mkv__verbs_load(&ep->reason, ep->why, sizeof(ep->why));
     if (ep->verbs) {
         struct ibv_device **list = ep->verbs->get_device_list(&n);
 

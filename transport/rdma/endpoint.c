@@ -198,8 +198,7 @@ static void listener_close(struct mkv__listener **listener)
 static void describe(const struct mkv__conn *conn, char *out, size_t cap)
 {
     if (conn->path == MKV_RDMA_ON_RAILS) {
-        snprintf(out, cap, "rdma: %s port %u gid %u, %u queue pairs", conn->device->name,
-                 conn->device->port, conn->gid_index, MKV_RDMA_QPS);
+        mkv__rdma_describe(conn, out, cap);
     } else {
         snprintf(out, cap, "tcp, not rdma: %s", conn->why);
     }
@@ -208,6 +207,12 @@ static void describe(const struct mkv__conn *conn, char *out, size_t cap)
 static bool degraded(const struct mkv__conn *conn)
 {
     return conn->path != MKV_RDMA_ON_RAILS;
+}
+
+static enum mkv__rdma_reason reason(const struct mkv__conn *conn, bool *of_peer_out)
+{
+    *of_peer_out = conn->of_peer;
+    return degraded(conn) ? conn->reason : MKV_REASON_NONE;
 }
 
 /* That of the network interface, which for RoCE is the device's. */
@@ -251,5 +256,7 @@ const struct mkv__transport mkv__rdma = {
     .peer_name = peer_name,
     .describe = describe,
     .degraded = degraded,
+    .reason = reason,
+    .figures = mkv__rdma_figures,
     .numa_node = numa_node,
 };

@@ -86,7 +86,7 @@ static void lose_one(struct mkv__rdma_device *device, const void *queue, uint32_
         return;
     }
     if (conn->path == MKV_RDMA_SHAKING) {
-        mkv__rdma_shake_failed(conn, what);
+        mkv__rdma_shake_failed(conn, MKV_REASON_FAULT, what);
         return;
     }
     mkv__rdma_lost(conn);

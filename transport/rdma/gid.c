@@ -119,6 +119,7 @@ static bool cannot(struct mkv__conn *conn, const struct mkv__rdma_device *device
         snprintf(conn->why, sizeof(conn->why), "%s: %s", device->name,
                  device->dead ? "it has failed (see the kernel's log)"
                               : "its port is down (see: rdma link)");
+        conn->reason = device->dead ? MKV_REASON_FAULT : MKV_REASON_PORT_DOWN;
     }
     return device->dead || device->down;
 }
@@ -132,13 +133,16 @@ int mkv__rdma_choose(struct mkv__conn *conn)
     int best = 0;
 
     if (ep->n_devices == 0 || ep->off) {
+        conn->reason = ep->reason;
         snprintf(conn->why, sizeof(conn->why), "%s", ep->why);
         return -ENODEV;
     }
     memset(&address, 0, sizeof(address));
     (void)mkv__tcp_local_address(conn->tcp, &address);
     raw_of(&address, ours);
-    snprintf(conn->why, sizeof(conn->why), "no device has a GID");
+    conn->reason = MKV_REASON_NO_GID;
+    snprintf(conn->why, sizeof(conn->why),
+             "no device has a GID: give its network interface an address");
     for (unsigned i = 0; i < ep->n_devices; i++) {
         struct gid gid = {.index = 0};
         int now = cannot(conn, &ep->devices[i])

@@ -14,24 +14,25 @@ static int tell(struct mkv__conn *conn, uint8_t type, const uint8_t *body, size_
     return conn->tcp ? mkv__tcp.send(conn->tcp, &message) : -ECONNRESET;
 }
 
-/* RAILS: up u8, text. */
+/* RAILS: 1, or 128 + reason, u8; text. */
 static void tell_rails(struct mkv__conn *conn, bool up, const char *text)
 {
     uint8_t body[1 + sizeof(conn->why)];
     size_t len = strnlen(text, sizeof(conn->why));
 
-    body[0] = up;
+    body[0] = up ? 1 : (uint8_t)(128 + conn->reason);
     memcpy(body + 1, text, len);
     (void)tell(conn, MKV_TYPE_RAILS, body, 1 + len);
 }
 
-/* As long as a receive: more than one packet of any MTU, so that a path that drops large ones shows. */
+/* As long as a receive: more than one packet of any MTU, so that a path that drops large ones shows. A
+ * short one goes before it, which tells such a path from one that carries nothing. */
 static const uint8_t try_body[MKV_RDMA_BUFFER - MKV_HEADER_BYTES - MKV_RDMA_PREFIX];
 
-static int try_send(struct mkv__rdma_qp *qp)
+static int try_send(struct mkv__rdma_qp *qp, size_t len)
 {
     struct mkv__header header = {
-        .version = MKV_WIRE_VERSION, .type = MKV_TYPE_TRY, .body_len = sizeof(try_body)};
+        .version = MKV_WIRE_VERSION, .type = MKV_TYPE_TRY, .body_len = (uint32_t)len};
 
     return mkv__rdma_put_message(qp, &header, NULL, 0, try_body, NULL);
 }
@@ -103,10 +104,29 @@ static void give_up(struct mkv__conn *conn, bool say)
     }
 }
 
-void mkv__rdma_shake_failed(struct mkv__conn *conn, const char *why)
+void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason, const char *why)
 {
+    conn->reason = reason;
     snprintf(conn->why, sizeof(conn->why), "%s", why);
     give_up(conn, true);
+}
+
+void mkv__rdma_unheard(struct mkv__conn *conn)
+{
+    bool touched = false;
+
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        touched |= conn->qps[i] && conn->qps[i]->touched;
+    }
+    if (touched) {
+        mkv__rdma_shake_failed(conn, MKV_REASON_MTU,
+                               "short messages came over the queue pairs, and no long ones (is the "
+                               "MTU the same all the way?)");
+    } else {
+        mkv__rdma_shake_failed(
+            conn, MKV_REASON_SILENCE,
+            "nothing came over the queue pairs in time (is UDP port 4791 open?)");
+    }
 }
 
 static int handshake_of(struct mkv__rdma_qp *qp)
@@ -147,11 +167,13 @@ static int begin(struct mkv__conn *conn)
     if (error) {
         return error;
     }
+    conn->reason = MKV_REASON_FAULT;
     error = mkv__rdma_qps_create(conn);
     for (unsigned i = 0; i < MKV_RDMA_QPS && !error; i++) {
         error = handshake_of(conn->qps[i]);
     }
     if (error) {
+        conn->reason = error == -ENOMEM ? MKV_REASON_MEMORY : MKV_REASON_FAULT;
         snprintf(conn->why, sizeof(conn->why), "%s gives no queue pairs: %s%s", conn->device->name,
                  strerror(-error),
                  error == -ENOMEM ? " (is the limit of locked memory too low? see: ulimit -l)"
@@ -165,6 +187,7 @@ void mkv__rdma_shake_begin(struct mkv__conn *conn)
     struct mkv__endpoint *ep = conn->endpoint;
     int error = begin(conn);
 
+    conn->of_peer = false;
     conn->path = MKV_RDMA_SHAKING;
     mkv__timer_set(ep->worker, &conn->timer,
                    mkv__worker_now(ep->worker) + ep->options.connect_timeout_ns);
@@ -185,11 +208,16 @@ void mkv__rdma_shake_begin(struct mkv__conn *conn)
 static void up(struct mkv__conn *conn)
 {
     struct mkv__endpoint *ep = conn->endpoint;
+    char text[200];
 
     conn->path = MKV_RDMA_ON_RAILS;
-    conn->told = false;
-    MKV_INFO(ep->options.log, "%s: over rdma: %s port %u gid %u", conn->name, conn->device->name,
-             conn->device->port, conn->gid_index);
+    mkv__rdma_describe(conn, text, sizeof(text));
+    MKV_INFO(ep->options.log, "%s: over %s", conn->name, text);
+    if (conn->told) {
+        conn->told = false;
+        mkv__counter_inc(&ep->to_rdma);
+    }
+    mkv__rdma_count(conn);
     if (conn->server) {
         tell_rails(conn, true, "");
         return;
@@ -217,17 +245,18 @@ static void up_if_all_is(struct mkv__conn *conn)
     }
 }
 
-int mkv__rdma_heard(struct mkv__rdma_qp *qp)
+int mkv__rdma_heard(struct mkv__rdma_qp *qp, size_t len)
 {
     struct mkv__conn *conn = qp->conn;
+    bool *before = len > 0 ? &qp->heard : &qp->touched;
     int error = 0;
 
-    if (conn->path != MKV_RDMA_SHAKING || qp->heard) {
+    if (conn->path != MKV_RDMA_SHAKING || *before) {
         return -EPROTO;
     }
-    qp->heard = true;
+    *before = true;
     if (conn->server) {
-        error = try_send(qp);
+        error = try_send(qp, len > 0 ? sizeof(try_body) : 0);
     }
     up_if_all_is(conn);
     return error;
@@ -240,7 +269,8 @@ static int try_out(struct mkv__conn *conn)
 
     mkv__rdma_polled(conn);
     for (unsigned i = 0; i < MKV_RDMA_QPS && !conn->server && !error; i++) {
-        error = try_send(conn->qps[i]);
+        error = try_send(conn->qps[i], 0);
+        error = error ? error : try_send(conn->qps[i], sizeof(try_body));
     }
     return error;
 }
@@ -288,7 +318,8 @@ static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body,
 
 static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
 {
-    bool is_up = m->body_len >= 1 && m->body[0] == 1;
+    uint8_t first = m->body_len >= 1 ? m->body[0] : 0;
+    bool is_up = first == 1;
 
     if (conn->path != MKV_RDMA_SHAKING) {
         return;
@@ -298,6 +329,10 @@ static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
         up_if_all_is(conn);
         return;
     }
+    conn->of_peer = true;
+    conn->reason = first > 128 && first <= 128 + MKV_REASON_FAULT
+                       ? (enum mkv__rdma_reason)(first - 128)
+                       : MKV_REASON_FAULT;
     snprintf(conn->why, sizeof(conn->why), "the peer says: ");
     for (size_t i = 1, at = strlen(conn->why); i < m->body_len && at + 1 < sizeof(conn->why); i++) {
         conn->why[at++] = m->body[i] >= 32 && m->body[i] < 127 ? (char)m->body[i] : '?';

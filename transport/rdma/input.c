@@ -23,22 +23,55 @@ void mkv__rdma_polled(struct mkv__conn *conn)
     }
 }
 
+/* What is flushed comes of a cause that another has seen, and tells. */
+static void say_broken(struct mkv__conn *conn, const struct ibv_wc *wc, char why[160])
+{
+    if (wc->status == IBV_WC_WR_FLUSH_ERR) {
+        snprintf(why, 160, "the peer or the device has given up a queue pair");
+        return;
+    }
+    snprintf(why, 160, "%s of queue pair 0x%x on %s: %s (vendor error 0x%x)",
+             wc->wr_id & 1u << 31 ? "a receive" : "a transfer", wc->qp_num, conn->device->name,
+             conn->endpoint->verbs->wc_status_str(wc->status), wc->vendor_err);
+    if (conn->path == MKV_RDMA_ON_RAILS) {
+        MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
+                    "%s: rdma: %s", conn->name, why);
+    }
+}
+
 static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
 {
     char why[160];
 
-    snprintf(why, sizeof(why), "%s of queue pair 0x%x on %s: %s (vendor error 0x%x)",
-             wc->wr_id & 1u << 31 ? "a receive" : "a transfer", wc->qp_num, conn->device->name,
-             conn->endpoint->verbs->wc_status_str(wc->status), wc->vendor_err);
+    say_broken(conn, wc, why);
     if (conn->path == MKV_RDMA_SHAKING) {
-        mkv__rdma_shake_failed(conn, why);
+        if (mkv__verbs_status(wc->status) == -ETIMEDOUT) {
+            mkv__rdma_unheard(conn);
+        } else {
+            mkv__rdma_shake_failed(conn, MKV_REASON_FAULT, why);
+        }
         return;
     }
-    MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_WARNING,
-                "%s: rdma: %s", conn->name, why);
     mkv__rdma_lost(conn);
     mkv__rdma_conn_fail(
         conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT : -ECONNRESET, why);
+}
+
+void mkv__rdma_last_look(struct mkv__conn *conn)
+{
+    struct ibv_wc wcs[POLL];
+    char why[160];
+    int n = POLL;
+
+    while (n == POLL && conn->cq && conn->path == MKV_RDMA_ON_RAILS) {
+        n = ibv_poll_cq(conn->cq, POLL, wcs);
+        for (int i = 0; i < n; i++) {
+            if (wcs[i].status != IBV_WC_SUCCESS && wcs[i].status != IBV_WC_WR_FLUSH_ERR) {
+                say_broken(conn, &wcs[i], why);
+                return;
+            }
+        }
+    }
 }
 
 /* Messages --------------------------------------------------------------------------------------- */
@@ -107,7 +140,7 @@ static int take(struct mkv__rdma_qp *qp, const uint8_t *frame, size_t len, const
     }
     *why_out = "unknown type of message";
     if (h.type == MKV_TYPE_TRY) {
-        return mkv__rdma_heard(qp);
+        return mkv__rdma_heard(qp, h.body_len);
     }
     if (h.type == MKV_TYPE_CANCEL && conn->server &&
         mkv__rdma_slot(h.request_id) < MKV_REQUESTS_MAX &&

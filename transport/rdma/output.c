@@ -556,8 +556,8 @@ static int fill(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c)
 
 void mkv__rdma_flush(struct mkv__rdma_qp *qp)
 {
-    struct mkv__endpoint *ep = qp->conn->endpoint;
-    struct mkv__rdma_chain *chain = &ep->chain;
+    struct mkv__rdma_counts *counts = &qp->conn->device->counts;
+    struct mkv__rdma_chain *chain = &qp->conn->endpoint->chain;
 
     while (qp->up && end_empty(qp)) {
         struct ibv_send_wr *bad;
@@ -576,8 +576,8 @@ void mkv__rdma_flush(struct mkv__rdma_qp *qp)
             chain->wrs[i].send_flags |= IBV_SEND_SIGNALED;
         }
         chain->wrs[chain->n - 1].send_flags |= IBV_SEND_SIGNALED;
-        ep->signals += (chain->n + MKV_RDMA_SIGNAL - 1) / MKV_RDMA_SIGNAL;
-        ep->doorbells++;
+        mkv__counter_add(&counts->signaled, (chain->n + MKV_RDMA_SIGNAL - 1) / MKV_RDMA_SIGNAL);
+        mkv__counter_inc(&counts->doorbells);
         if (ibv_post_send(qp->qp, chain->wrs, &bad) != 0) {
             mkv__rdma_conn_fail(qp->conn, -ECONNRESET, "the device takes no work request");
             return;

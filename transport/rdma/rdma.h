@@ -14,6 +14,7 @@
 #define TRANSPORT_RDMA_RDMA_H
 
 #include "core/base.h"
+#include "core/counter.h"
 #include "core/log.h"
 #include "transport/rdma/verbs.h"
 #include "transport/tcp/bootstrap.h"
@@ -49,6 +50,12 @@
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
 
+/* Read by any thread. */
+struct mkv__rdma_counts {
+    struct mkv__counter sessions, doorbells, signaled;
+    struct mkv__counter gid_at, gid_high, gid_low; /* of the last session: index and type, GID */
+};
+
 struct mkv__rdma_device {
     struct ibv_context *context;
     struct ibv_pd *pd;
@@ -67,6 +74,7 @@ struct mkv__rdma_device {
     bool srq;                       /* queue pairs can share receives */
     bool windows;                   /* it has those of type 2 */
     struct mkv__rdma_window *spare; /* not bound */
+    struct mkv__rdma_counts counts;
     char name[64];
 };
 
@@ -176,8 +184,8 @@ struct mkv__rdma_qp {
     struct mkv__handshake *handshake;
     struct mkv__seal *send_seal, *receive_seal;
     uint8_t attributes[MKV_RDMA_ATTRIBUTES];
-    bool up;    /* ready to send */
-    bool heard; /* the peer's TRY has come over it */
+    bool up;             /* ready to send */
+    bool touched, heard; /* the peer's TRY has come over it: the short one, the long one */
 
     struct mkv__rdma_job *jobs, **jobs_end;         /* to be posted */
     struct mkv__rdma_job *all;                      /* that have not ended */
@@ -205,6 +213,8 @@ struct mkv__rdma_exposed {
     bool told;          /* the peer knows it */
     bool withdrawn;     /* CANCEL is sent, FENCED has not come */
 };
+
+enum mkv__rdma_counted { MKV_RDMA_NOT_COUNTED, MKV_RDMA_COUNTED_TCP, MKV_RDMA_COUNTED_RAILS };
 
 struct mkv__conn {
     struct mkv__endpoint *endpoint;
@@ -245,6 +255,10 @@ struct mkv__conn {
     struct mkv__timer timer; /* fences, and work requests that never end */
     uint64_t fence_ns;       /* the oldest fence is forced then; 0: none */
     char why[300];           /* why it is on tcp */
+    enum mkv__rdma_reason reason;
+    bool of_peer;                        /* the reason */
+    enum mkv__rdma_counted counted;      /* in the figures */
+    struct mkv__rdma_device *counted_on; /* of those on rails */
 };
 
 /* A peer whose queue pairs broke: until then sessions with it open on tcp at once. */
@@ -290,8 +304,9 @@ struct mkv__endpoint {
     uint64_t flight; /* bytes of bulk */
     struct mkv__conn *starved, **starved_end;
     struct mkv__rdma_chain chain;
-    uint64_t doorbells, signals; /* counted */
+    struct mkv__counter over_rdma, over_tcp, to_rdma, to_tcp; /* as in the figures */
     char why[300];
+    enum mkv__rdma_reason reason;
 };
 
 /* endpoint.c */
@@ -317,6 +332,16 @@ size_t mkv__rdma_stop_for(void *listener, const struct mkv__hello *peer);
 /* events.c */
 int mkv__rdma_events_open(struct mkv__rdma_device *device);
 void mkv__rdma_events_close(struct mkv__rdma_device *device);
+
+/* figures.c */
+/* What a session goes over: "rdma: mlx5_0 port 1 gid 3 (RoCE v2), mtu 4096, 2 queue pairs". */
+void mkv__rdma_describe(const struct mkv__conn *conn, char *out, size_t cap);
+const char *mkv__rdma_gid_type(unsigned type);
+void mkv__rdma_gid_text(const uint8_t gid[16], char out[48]);
+/* The session has opened, goes over something else, or ends: it is counted anew. */
+void mkv__rdma_count(struct mkv__conn *conn);
+void mkv__rdma_count_end(struct mkv__conn *conn, int error);
+void mkv__rdma_figures(const struct mkv__endpoint *ep, struct mkv__transport_figures *sums);
 
 /* region.c */
 int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len);
@@ -359,9 +384,11 @@ void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *message)
 /* Client: tries again at `due_ns`. */
 void mkv__rdma_shake_at(struct mkv__conn *conn, uint64_t due_ns);
 /* The queue pairs do not come up in time, or break before they are. */
-void mkv__rdma_shake_failed(struct mkv__conn *conn, const char *why);
-/* TRY has come over a queue pair that is shaking. */
-int mkv__rdma_heard(struct mkv__rdma_qp *qp);
+void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason, const char *why);
+/* The same because nothing, or nothing long, has come over them. */
+void mkv__rdma_unheard(struct mkv__conn *conn);
+/* TRY, with so many bytes, has come over a queue pair that is shaking. */
+int mkv__rdma_heard(struct mkv__rdma_qp *qp, size_t len);
 void mkv__rdma_rails_free(struct mkv__conn *conn);
 
 /* qp.c */
@@ -399,6 +426,9 @@ void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id);
 void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status);
 
 /* input.c */
+/* The session is over, and the peer may have been the first to see that: tells a cause that lies
+ * among the completions that nobody has looked at. */
+void mkv__rdma_last_look(struct mkv__conn *conn);
 int mkv__rdma_poll(struct mkv__poller *poller, uint64_t now_ns);
 void mkv__rdma_channel_ready(struct mkv__worker *worker, struct mkv__source *source,
                              unsigned events);

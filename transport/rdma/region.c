@@ -127,6 +127,7 @@ static int switch_off(struct mkv__endpoint *ep, size_t len, int error)
 {
     struct mkv__conn *conn, *next;
 
+    ep->reason = MKV_REASON_MEMORY;
     snprintf(ep->why, sizeof(ep->why), "%zu MiB of memory cannot be registered: %s%s", len >> 20,
              strerror(-error),
              error == -ENOMEM ? " (raise the limit of locked memory, ulimit -l)" : "");

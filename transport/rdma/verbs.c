@@ -89,17 +89,20 @@ static bool any_device(void)
     return any;
 }
 
-const struct mkv__verbs *mkv__verbs_load(char *why, size_t why_len)
+const struct mkv__verbs *mkv__verbs_load(enum mkv__rdma_reason *reason_out, char *why,
+                                         size_t why_len)
 {
     if (others) {
         return others;
     }
     if (!any_device()) {
+        *reason_out = MKV_REASON_NO_DEVICE;
         snprintf(why, why_len, "this machine has no RDMA device");
         return NULL;
     }
     pthread_once(&once, load);
     if (missing[0] != '\0') {
+        *reason_out = MKV_REASON_NO_LIBRARY;
         snprintf(why, why_len, "%s", missing);
         return NULL;
     }

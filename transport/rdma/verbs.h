@@ -6,6 +6,8 @@
 #ifndef TRANSPORT_RDMA_VERBS_H
 #define TRANSPORT_RDMA_VERBS_H
 
+#include "transport/transport.h"
+
 #include <infiniband/verbs.h>
 
 #include <stddef.h>
@@ -45,9 +47,10 @@ struct mkv__verbs {
     const char *(*wc_status_str)(enum ibv_wc_status status);
 };
 
-/* Loads it once, where the machine has a device. NULL, with a text that says what to install: it is
- * not there. Any thread. */
-const struct mkv__verbs *mkv__verbs_load(char *why, size_t why_len);
+/* Loads it once, where the machine has a device. NULL, with a reason and a text that says what to
+ * install: it is not there. Any thread. */
+const struct mkv__verbs *mkv__verbs_load(enum mkv__rdma_reason *reason_out, char *why,
+                                         size_t why_len);
 
 /* For tests: these instead, from the next load on; NULL: the library's again. No thread may be using
  * verbs. The calls that are inline functions of the header go to the context's own table. */

@@ -146,6 +146,19 @@ void mkv__tcp_introduce(struct mkv__endpoint *ep, const uint8_t *extra, size_t l
     ep->extra_len = (uint16_t)len;
 }
 
+static enum mkv__rdma_reason reason(const struct mkv__conn *conn, bool *of_peer_out)
+{
+    (void)conn;
+    *of_peer_out = false;
+    return MKV_REASON_NONE;
+}
+
+static void figures(const struct mkv__endpoint *endpoint, struct mkv__transport_figures *sums)
+{
+    (void)endpoint;
+    (void)sums;
+}
+
 static void describe(const struct mkv__conn *conn, char *out, size_t cap)
 {
     (void)conn;
@@ -182,5 +195,7 @@ const struct mkv__transport mkv__tcp = {
     .peer_name = mkv__tcp_peer_name,
     .describe = describe,
     .degraded = degraded,
+    .reason = reason,
+    .figures = figures,
     .numa_node = mkv__tcp_numa_node,
 };
