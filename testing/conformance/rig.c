@@ -141,7 +141,7 @@ static struct mkv__endpoint *endpoint_new(struct rig *rig, struct mkv__worker *w
         .n_keys = key ? 1 : 0,
         .lanes = 2,
         .must = rig->subject->must,
-        .connect_timeout_ns = 2000000000,
+        .connect_timeout_ns = 5000000000,
         .idle_ping_ns = 1000000000,
     };
     struct mkv__endpoint *ep = NULL;

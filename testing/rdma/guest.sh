@@ -5,6 +5,8 @@ memkv=$1/memkv programs=$1
 address=10.0.0.2:9900
 work=$(mktemp -d)
 key=$(printf 'ab%.0s' {1..32})
+# Clients have the left ends of the wires, servers the right ones.
+export MEMKV_RDMA_DEVICES=rxe0
 export MEMKV_SERVERS=$address MEMKV_AUTH_KEY=$key MEMKV_CONNECT_TIMEOUT=8s MEMKV_EXISTS_TIMEOUT=8s \
     MEMKV_GET_TIMEOUT=8s MEMKV_SET_TIMEOUT=8s
 
@@ -12,7 +14,7 @@ packets() { cat "/sys/class/infiniband/$1/ports/1/hw_counters/sent_pkts"; }
 resources() { rdma resource show; }
 
 serve() { # OPTION...
-    MEMKV_SERVERS='' "$memkv" serve --listen "$address" --memory 64M "$@" >"$work/serve" 2>"$work/serve.log" &
+    MEMKV_SERVERS='' MEMKV_RDMA_DEVICES=rxe2,rxe3 "$memkv" serve --listen "$address" --memory 64M "$@" >"$work/serve" 2>"$work/serve.log" &
     server=$!
     until grep -q listening "$work/serve"; do
         kill -0 "$server" || return 1
@@ -143,6 +145,7 @@ check "another key is refused" another_key_is_refused
 check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
 check "killed clients leave nothing" killed_clients_leave_nothing
 check "forks with transfers in flight" "$programs/forks" "$address"
+check "a rail goes down and comes up" "$programs/links" "$address"
 check "over to tcp and back" "$programs/rails" "$address"
 check "late packets find no buffer" "$programs/fence" "$address" "$server"
 check "without the fence they would" "$programs/fence" "$address" "$server" none
