@@ -81,22 +81,49 @@ uint64_t mkv__client_now(const struct mkv_client *c)
     return c->clock != NULL ? c->clock(c->clock_arg) : mkv__clock_ns();
 }
 
+static void turn_all(struct mkv_client *c)
+{
+    for (unsigned i = 0; i < c->n_rails; i++) {
+        mkv__worker_turn(c->rails[i].worker, 0);
+    }
+}
+
+/* Not beside any of the workers on its own CPU. */
+static bool may_spin(const struct mkv_client *c)
+{
+    bool may = c->spin;
+    for (unsigned i = 0; i < c->n_rails && may; i++) {
+        may = mkv__worker_may_spin(c->rails[i].worker);
+    }
+    return may;
+}
+
 void mkv__client_wait(struct mkv_client *c, struct mkv__completion *completion)
 {
     while (c->manual && !mkv__completion_test(completion)) {
-        mkv__worker_turn(c->worker, 0);
+        turn_all(c);
     }
-    mkv__completion_wait(completion, c->spin && mkv__worker_may_spin(c->worker));
+    mkv__completion_wait(completion, may_spin(c));
 }
 
-bool mkv__client_in_callback(const struct mkv_client *c)
+struct rail *mkv__client_rail(const struct mkv_client *c)
 {
-    return c->manual ? c->calling : mkv__worker_is_current(c->worker);
+    for (unsigned i = 0; i < c->n_rails && !c->manual; i++) {
+        if (mkv__worker_is_current(c->rails[i].worker)) {
+            return (struct rail *)&c->rails[i];
+        }
+    }
+    return c->manual ? c->calling : NULL;
 }
 
-struct mkv__worker *mkv__client_worker(struct mkv_client *c)
+unsigned mkv__client_n_rails(const struct mkv_client *c)
 {
-    return c->worker;
+    return c->n_rails;
+}
+
+struct mkv__worker *mkv__client_worker(struct mkv_client *c, unsigned rail)
+{
+    return c->rails[rail].worker;
 }
 
 /* Opening -------------------------------------------------------------------------------------- */
@@ -131,10 +158,22 @@ static int check_config(struct mkv_client *c, struct mkv_error *error)
     char why[sizeof(c->not_rdma)] = "";
     int r = c->transport != NULL
                 ? 0
-                : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options, &c->rails,
+                : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options, &c->found,
                                       why, sizeof(why));
     memcpy(c->not_rdma, why, sizeof(why));
     return r < 0 ? fail(error, r, why) : 0;
+}
+
+/* Those that the transport has found, or `wanted` without a device. */
+static void count_rails(struct mkv_client *c, unsigned wanted)
+{
+    if (wanted > 0 || c->found.n == 0) {
+        c->found = (struct mkv__rails){.n = MKV_MAX(MKV_MIN(wanted, MKV_RAILS_MAX), 1)};
+        for (unsigned i = 0; i < c->found.n; i++) {
+            c->found.rails[i].numa_node = -1;
+        }
+    }
+    c->n_rails = c->found.n;
 }
 
 static void log_to_caller(void *arg, int level, const char *line, size_t len)
@@ -150,42 +189,72 @@ static int nic_node(const struct mkv_client *c)
     return list->n > 0 ? c->transport->numa_node(list->servers[0].addresses[0].text) : -1;
 }
 
-static int open_worker(struct mkv_client *c)
+static int open_worker(struct rail *r)
 {
-    struct mkv__worker_options w = {.name = "memkv-client",
+    struct mkv_client *c = r->client;
+    char name[16] = "memkv-client";
+    int node = c->found.rails[r->number].numa_node;
+    if (c->n_rails > 1) {
+        snprintf(name, sizeof(name), "memkv-client-%u", r->number % MKV_RAILS_MAX);
+    }
+    struct mkv__worker_options w = {.name = name,
                                     .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
-                                    .numa_node = nic_node(c),
+                                    .numa_node = node >= 0 ? node : nic_node(c),
                                     .no_spin = !mkv__config_bool(c->config, MKV_OPT_SPIN),
                                     .log = &c->log,
                                     .clock = c->clock,
                                     .clock_arg = c->clock_arg};
-    int r = mkv__worker_create(&w, &c->worker);
-    if (r < 0) {
-        return r;
+    if (w.numa_node >= 0) {
+        (void)mkv__cpu_of_node(w.numa_node, &r->near);
     }
-    struct mkv__endpoint_options *e = &c->endpoint_options;
-    mkv__rail_options(&c->rails, 0, e);
-    e->lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES);
-    e->connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
-    e->idle_ping_ns = 10000000000u;
-    e->log = &c->log;
-    e->keys = mkv__config_keys(c->config, &e->n_keys);
-    r = c->transport->endpoint_open(c->worker, e, &c->endpoint);
-    if (r < 0) {
-        mkv__worker_destroy(&c->worker);
+    return mkv__worker_create(&w, &r->worker);
+}
+
+static int open_rail(struct rail *r)
+{
+    struct mkv_client *c = r->client;
+    struct mkv__endpoint_options e = c->endpoint_options;
+    mkv__rail_options(&c->found, r->number, &e);
+    e.lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES);
+    e.connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
+    e.idle_ping_ns = 10000000000u;
+    e.log = &c->log;
+    e.keys = mkv__config_keys(c->config, &e.n_keys);
+    r->device = c->found.rails[r->number].device;
+    r->body = malloc(MKV_MESSAGE_MAX);
+    r->wire_keys = malloc(MKV_KEYS_MAX * sizeof(*r->wire_keys));
+    r->wire_answers = malloc(MKV_KEYS_MAX * sizeof(*r->wire_answers));
+    if (r->body == NULL || r->wire_keys == NULL || r->wire_answers == NULL) {
+        return -ENOMEM;
+    }
+    int error = open_worker(r);
+    return error < 0 ? error : c->transport->endpoint_open(r->worker, &e, &r->endpoint);
+}
+
+static int open_rails(struct mkv_client *c)
+{
+    int r = 0;
+    for (unsigned i = 0; i < c->n_rails && r == 0; i++) {
+        c->rails[i].client = c;
+        c->rails[i].number = i;
+        r = open_rail(&c->rails[i]);
     }
     return r;
 }
 
-static int allocate(struct mkv_client *c)
+/* Whatever has been opened; the workers' threads have ended. */
+static void close_rails(struct mkv_client *c)
 {
-    c->body = malloc(MKV_MESSAGE_MAX);
-    c->wire_keys = malloc(MKV_KEYS_MAX * sizeof(*c->wire_keys));
-    c->wire_answers = malloc(MKV_KEYS_MAX * sizeof(*c->wire_answers));
-    c->event = mkv__event_open();
-    return c->body == NULL || c->wire_keys == NULL || c->wire_answers == NULL || c->event < 0
-               ? -ENOMEM
-               : 0;
+    for (unsigned i = 0; i < c->n_rails; i++) {
+        struct rail *r = &c->rails[i];
+        if (r->endpoint != NULL) {
+            c->transport->endpoint_close(&r->endpoint);
+        }
+        mkv__worker_destroy(&r->worker);
+        free(r->body);
+        free(r->wire_keys);
+        free(r->wire_answers);
+    }
 }
 
 static void dispose(struct mkv_client *c)
@@ -193,9 +262,7 @@ static void dispose(struct mkv_client *c)
     if (c->event >= 0) {
         close(c->event);
     }
-    free(c->body);
-    free(c->wire_keys);
-    free(c->wire_answers);
+    close_rails(c);
     if (c->config != NULL) {
         mkv__config_destroy(&c->config);
     }
@@ -204,25 +271,37 @@ static void dispose(struct mkv_client *c)
     free(c);
 }
 
+static int start_workers(struct mkv_client *c)
+{
+    int r = 0;
+    for (unsigned i = 0; i < c->n_rails && r == 0 && !c->manual; i++) {
+        r = mkv__worker_start(c->rails[i].worker);
+    }
+    return r;
+}
+
+static void stop_workers(struct mkv_client *c)
+{
+    for (unsigned i = 0; i < c->n_rails; i++) {
+        if (c->rails[i].worker != NULL) {
+            mkv__worker_stop(c->rails[i].worker);
+        }
+    }
+}
+
 static int start(struct mkv_client *c, struct mkv_error *error)
 {
-    int r = open_worker(c);
+    c->event = mkv__event_open();
+    int r = c->event < 0 ? -ENOMEM : open_rails(c);
     if (r < 0) {
-        return fail(error, r, "the worker could not be made");
+        return fail(error, r, r == -ENOMEM ? "out of memory" : "a worker could not be made");
     }
-    struct table *t = NULL;
-    r = mkv__table_make(c, mkv__config_servers(c->config), NULL, &t);
-    if (r == 0) {
-        c->table = t;
-        r = c->manual ? 0 : mkv__worker_start(c->worker);
-    }
+    r = mkv__table_make(c, mkv__config_servers(c->config), NULL, &c->table);
+    r = r < 0 ? r : start_workers(c);
     if (r < 0) {
-        mkv__table_put(t);
-        while (mkv__worker_turn(c->worker, 0) > 0) {
-        }
-        c->transport->endpoint_close(&c->endpoint);
-        mkv__worker_destroy(&c->worker);
-        return fail(error, r, "the worker could not be started");
+        mkv__table_put(c->table); /* nothing is connected: its servers retire as the workers stop */
+        stop_workers(c);
+        return fail(error, r, "a worker could not be started");
     }
     return 0;
 }
@@ -299,15 +378,12 @@ int mkv__client_open_on(const struct mkv_client_options *options,
     mkv__log_init(&c->log, MKV__LOG_WARNING, o.log != NULL ? log_to_caller : NULL, kept);
     int r = c->config != NULL ? 0 : load_config(c, &o, error);
     r = r < 0 ? r : check_config(c, error);
-    if (r == 0) {
-        r = allocate(c);
-        r = r < 0 ? fail(error, r, "out of memory") : 0;
-    }
     if (r < 0) {
         dispose(c);
         return r;
     }
     read_config(c);
+    count_rails(c, seam != NULL ? seam->rails : 0);
     r = start(c, error);
     if (r < 0) {
         dispose(c);
@@ -326,28 +402,35 @@ int mkv__client_open_on(const struct mkv_client_options *options,
 
 struct shut {
     struct mkv__task task;
-    struct mkv_client *client;
-    struct mkv__completion done;
+    struct rail *rail;
+    struct mkv__completion *done;
 };
 
 static void shut_endpoint(struct mkv__worker *worker, struct mkv__task *task)
 {
     struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
     (void)worker;
-    s->client->transport->endpoint_close(&s->client->endpoint);
-    mkv__completion_done(&s->done);
+    s->rail->client->transport->endpoint_close(&s->rail->endpoint);
+    mkv__completion_done(s->done);
 }
 
-/* The worker looks at the table when a breaker opens: so it is the worker who takes it away. The
- * servers retire before the next task. */
-static void shut_table(struct mkv__worker *worker, struct mkv__task *task)
+/* Workers look at the table when a breaker opens: when none does any more, its servers retire, and
+ * then the endpoints. */
+static void shut_all(struct mkv_client *c)
 {
-    struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
-    struct table *t = s->client->table;
-    s->client->table = NULL;
+    struct shut shuts[MKV_RAILS_MAX];
+    struct mkv__completion done;
+    struct table *t = c->table;
+    rcu_assign_pointer(c->table, NULL);
+    MKV_RCU_BP_SYNCHRONIZE(&c->table);
     mkv__table_put(t);
-    s->task.run = shut_endpoint;
-    mkv__worker_post(worker, &s->task);
+    mkv__completion_init(&done, c->n_rails);
+    for (unsigned i = 0; i < c->n_rails; i++) {
+        shuts[i] = (struct shut){.task.run = shut_endpoint, .rail = &c->rails[i], .done = &done};
+        mkv__worker_post(c->rails[i].worker, &shuts[i].task);
+    }
+    mkv__client_wait(c, &done);
+    stop_workers(c);
 }
 
 int mkv_client_close(struct mkv_client **client)
@@ -360,15 +443,10 @@ int mkv_client_close(struct mkv_client **client)
         *client = NULL; /* the parent's; its memory is a copy whose locks may be held for ever */
         return 0;
     }
-    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0 || mkv__client_in_callback(c)) {
+    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0 || mkv__client_rail(c) != NULL) {
         return -EBUSY;
     }
-    struct shut shut = {.task.run = shut_table, .client = c};
-    mkv__completion_init(&shut.done, 1);
-    mkv__worker_post(c->worker, &shut.task);
-    mkv__client_wait(c, &shut.done);
-    mkv__worker_stop(c->worker);
-    mkv__worker_destroy(&c->worker);
+    shut_all(c);
     dispose(c);
     *client = NULL;
     return 0;
@@ -444,14 +522,23 @@ int mkv_client_stats(struct mkv_client *c, struct mkv_client_stats *out)
         READ(connection_errors),
         READ(checksum_errors),
         READ(connects),
+        READ(reissued),
+        .rails = c->n_rails,
     };
 #undef READ
     struct table *t = mkv__table_get(c);
+    uint32_t missing = 0;
     all.servers = t->n;
     for (uint32_t i = 0; i < t->n; i++) {
-        all.servers_up += mkv__breaker_closed(t->servers[i]);
+        uint32_t state = __atomic_load_n(&t->servers[i]->state, __ATOMIC_RELAXED);
+        uint32_t usable = mkv__state_usable(state);
+        all.servers_up += usable != 0;
+        missing |= usable != 0 ? (~usable | state >> 16) & RAILS_ALL : 0;
     }
     mkv__table_put(t);
+    for (unsigned i = 0; i < c->n_rails; i++) {
+        all.rails_up += !(missing & RAIL_CLOSED(i));
+    }
     memcpy(out, &all, MKV_MIN(out->size, sizeof(all)));
     return 0;
 }

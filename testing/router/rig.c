@@ -493,6 +493,7 @@ void rig_init(struct rig *rig, unsigned n, unsigned known, ...)
         .transport = rig_setting.transport != NULL ? rig_setting.transport : &mkv__fake,
         .clock = rig_clock,
         .clock_arg = rig,
+        .rails = rig_setting.rails,
         .manual = true};
     struct mkv_error error = {0};
     if (mkv__client_open_on(&o, &seam, &rig->client, &error) < 0) {
@@ -511,7 +512,9 @@ void rig_fini(struct rig *rig)
 
 static void turn_all(struct rig *rig)
 {
-    mkv__worker_turn(mkv__client_worker(rig->client), 0);
+    for (unsigned i = 0; i < mkv__client_n_rails(rig->client); i++) {
+        mkv__worker_turn(mkv__client_worker(rig->client, i), 0);
+    }
     for (unsigned i = 0; i < rig->n; i++) {
         if (!rig->servers[i].stalled) {
             mkv__worker_turn(rig->servers[i].worker, 0);

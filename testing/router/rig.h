@@ -62,6 +62,7 @@ struct rig {
 struct rig_setting {
     uint32_t linger_in;                     /* conceal takes its time, once in so many; 0: never */
     const struct mkv__transport *transport; /* the client's; NULL: the fake */
+    unsigned rails;                         /* the client's; 0: one */
 };
 extern struct rig_setting rig_setting;
 

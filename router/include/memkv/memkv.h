@@ -152,6 +152,9 @@ struct mkv_client_stats {
     uint64_t requests, second_rounds;   /* messages sent to servers; rounds of placement grace */
     uint64_t timeouts, connection_errors, checksum_errors;
     uint64_t connects, servers, servers_up;
+    uint64_t reissued;        /* requests sent again, since their session was lost */
+    uint64_t rails, rails_up; /* NICs used, and those that reach all servers that are up as they
+                               * should */
 };
 /* Errors: -ECANCELED (fork). Thread: any thread. */
 int mkv_client_stats(struct mkv_client *client, struct mkv_client_stats *stats_out);
