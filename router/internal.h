@@ -97,13 +97,13 @@ struct value {
     uint32_t first_segment, n_segments;
     uint32_t server; /* asked in this round */
     uint8_t key_len;
-    uint8_t part;    /* the one it belongs to */
-    bool reissued;   /* it was out when a session was lost, and was sent once more */
-    bool goes_again; /* in this round */
+    uint8_t part;     /* the one it belongs to */
+    uint8_t reissued; /* how often it was out when a session was lost, and was sent again */
+    bool goes_again;  /* in this round */
 };
 
 /* Whether a request that ended without an answer may go to the same server once more. */
-enum again { AGAIN_NO, AGAIN_UNSENT, AGAIN_LOST /* it was out: once */ };
+enum again { AGAIN_NO, AGAIN_UNSENT, AGAIN_LOST /* it was out: once for each rail */ };
 
 struct answer {
     uint8_t status; /* enum mkv_status */

@@ -162,14 +162,16 @@ static bool ask_again(const struct mkv_batch *b, const struct answer *a, bool gr
     return a->status == MKV_UNKNOWN && (a->error == -ECONNRESET || a->error == -EACCES);
 }
 
-/* Once where it was out; as often as there are rails where it was not. */
+/* Where it was out: once for each rail, since all of them may be lost at once, but not one after the
+ * other. */
 static bool same_again(const struct part *p, struct value *v, const struct answer *a)
 {
-    if (a->again == AGAIN_NO || (a->again == AGAIN_LOST && v->reissued) ||
+    if (a->again == AGAIN_NO ||
+        (a->again == AGAIN_LOST && v->reissued >= p->batch->client->n_rails) ||
         p->repeats >= REPEATS_MAX || !mkv__server_up(p->batch->table->servers[v->server])) {
         return false;
     }
-    v->reissued = v->reissued || a->again == AGAIN_LOST;
+    v->reissued += a->again == AGAIN_LOST;
     v->goes_again = a->again == AGAIN_LOST;
     return true;
 }
@@ -326,7 +328,8 @@ static void place_all(struct mkv_batch *b)
     for (uint32_t i = 0; i < b->n; i++) {
         struct value *v = &b->values[i];
         v->server = mkv__table_place(b->table, v->hash, MKV_NO_SERVER);
-        v->reissued = v->goes_again = false;
+        v->reissued = 0;
+        v->goes_again = false;
         b->answers[i] = (struct answer){.status = MKV_PENDING};
         if (v->server == MKV_NO_SERVER) {
             b->answers[i] = (struct answer){.status = MKV_UNKNOWN, .error = why_none(b->table)};
