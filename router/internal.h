@@ -102,8 +102,13 @@ struct value {
     bool goes_again;  /* in this round */
 };
 
-/* Whether a request that ended without an answer may go to the same server once more. */
-enum again { AGAIN_NO, AGAIN_UNSENT, AGAIN_LOST /* it was out: once for each rail */ };
+/* Whether a key may be sent to the same server once more. */
+enum again {
+    AGAIN_NO,
+    AGAIN_UNSENT,
+    AGAIN_LOST, /* it was out: once for each rail */
+    AGAIN_BUSY, /* the server has not noticed yet that it was lost: after a pause */
+};
 
 struct answer {
     uint8_t status; /* enum mkv_status */
@@ -133,7 +138,9 @@ struct part {
     bool started; /* the worker of this rail has run `start` */
     bool ended;
     int stop_error;
-    struct mkv__timer deadline;
+    uint32_t rails; /* after the pause: which to choose from */
+    unsigned pauses;
+    struct mkv__timer deadline, pause;
     struct mkv__task start, cancel;
 };
 

@@ -57,7 +57,7 @@ static void read_pages(const char *tag)
 static void touched_by_nobody(void)
 {
     memset(got, 0xc5, sizeof(got));
-    rig_turns(&rig, 400);
+    rig_turns(&rig, 100);
     for (size_t i = 0; i < sizeof(got); i++) {
         if (got[i] != 0xc5) {
             fail_msg("byte %zu was written", i);
@@ -197,6 +197,34 @@ static void a_lost_rails_keys_go_over_the_other(void **state)
         assert_int_equal(rig_logged(&rig, "2 s0: rail"), 1);
         assert_int_equal(rig_logged(&rig, " is back"), 1);
         assert_int_equal(rig_logged(&rig, "not used"), 0);
+        rig_fini(&rig);
+    }
+}
+
+/* The server reads the values from the session that was lost until it notices. */
+static void a_set_waits_for_itself(void **state)
+{
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        start(2, 1);
+        write_pages("warm");
+        uint64_t begin = rig.now_ns;
+        struct mkv_batch *b = cut_one(MKV_OP_SET, 200 * RIG_MS);
+        rig.servers[0].say = MKV_WIRE_BUSY;
+        rig_release(&rig.servers[0]);
+        rig_pass(&rig, 20 * RIG_MS);
+        assert_int_equal(mkv_batch_test(b), 0);
+        rig.servers[0].say = late ? MKV_WIRE_BUSY : 0;
+        assert_int_equal(rig_wait(&rig, b), -EAGAIN); /* of those that were never lost */
+        unsigned stored = 0;
+        for (unsigned i = 0; i < PAGES; i++) {
+            stored += mkv_batch_status(b, i) == MKV_STORED;
+        }
+        assert_int_equal(stored, late ? 0 : PAGES / 2);
+        assert_true(rig.now_ns - begin <= 200 * RIG_MS + 60000);
+        assert_in_range(rig.servers[0].requests, 2 + 3 + 3, 2 + 3 + 20);
+        assert_int_equal(rig_stats(&rig).reissued, 1);
+        mkv_batch_destroy(&b);
         rig_fini(&rig);
     }
 }
@@ -422,7 +450,7 @@ static void cancelled_with_parts_on_two_rails(void **state)
     (void)state;
     start(2, 1);
     write_pages("p");
-    for (int turns = 0; turns < 60; turns++) {
+    for (int turns = 0; turns < 40; turns++) {
         struct mkv_batch *b = submit(MKV_OP_GET, "p", PAGES, got, PAGE, NULL);
         rig_turns(&rig, turns);
         if (turns % 3 == 0 && rig.servers[0].conns[0] != NULL && turns > 0) {
@@ -475,7 +503,7 @@ static void destroyed_in_callbacks(void **state)
     (void)state;
     start(2, 1);
     write_pages("p");
-    for (int turns = 0; turns < 60; turns++) {
+    for (int turns = 0; turns < 40; turns++) {
         struct call call = {.destroy = true, .again = turns % 2 == 0};
         struct mkv_batch_options o = {.size = sizeof(o), .done = called, .done_arg = &call};
         struct mkv_batch_options notify = {.size = sizeof(notify), .flags = MKV_NOTIFY};
@@ -561,7 +589,7 @@ static void sessions_that_die_all_the_time(void **state)
     (void)state;
     unsigned hits = 0, stored = 0;
     uint64_t reissued = 0;
-    for (unsigned seed = 0; seed < 12; seed++) {
+    for (unsigned seed = 0; seed < 6; seed++) {
         rig_setting.seed = seed;
         rig_setting.death_in = 60 + 20 * (seed % 5);
         rig_setting.linger_in = seed % 2 == 0 ? 0 : 2;
@@ -592,7 +620,7 @@ static void sessions_that_die_all_the_time(void **state)
     }
     rig_setting = (struct rig_setting){0};
     print_message("%u stored, %u hits, %d requests issued again\n", stored, hits, (int)reissued);
-    assert_true(stored > 300 && hits > 200 && reissued > 50);
+    assert_true(stored > 150 && hits > 100 && reissued > 30);
 }
 
 int main(void)
@@ -603,6 +631,7 @@ int main(void)
         cmocka_unit_test(what_is_small_stays_on_one_rail),
         cmocka_unit_test(each_server_is_dealt_over_all_rails),
         cmocka_unit_test(a_lost_rails_keys_go_over_the_other),
+        cmocka_unit_test(a_set_waits_for_itself),
         cmocka_unit_test(all_rails_are_lost_at_once),
         cmocka_unit_test(once_only),
         cmocka_unit_test(an_idle_session_is_lost),

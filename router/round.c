@@ -18,6 +18,8 @@
 
 #define ROUNDS_MAX  3u
 #define REPEATS_MAX (2u * MKV_RAILS_MAX) /* each rail may refuse once, and fail once */
+#define PAUSE_NS    1000000u             /* the first, for a server that is busy; they double */
+#define PAUSE_STEPS 5u
 
 static bool chunk_full(const struct mkv_batch *b, uint32_t n, uint64_t bytes, uint64_t pieces,
                        uint64_t key_bytes)
@@ -150,7 +152,7 @@ bool mkv__part_in_grace(const struct part *p)
 /* What the next round is about. */
 struct next {
     bool grace, rank; /* rank: there may be one at the next servers in rank */
-    bool any, ranked, again;
+    bool any, ranked, again, busy;
     uint32_t rails; /* over which all of its servers can be asked; 0: its first at least */
 };
 
@@ -166,6 +168,9 @@ static bool ask_again(const struct mkv_batch *b, const struct answer *a, bool gr
  * other. */
 static bool same_again(const struct part *p, struct value *v, const struct answer *a)
 {
+    if (a->again == AGAIN_BUSY) {
+        return true;
+    }
     if (a->again == AGAIN_NO ||
         (a->again == AGAIN_LOST && v->reissued >= p->batch->client->n_rails) ||
         p->repeats >= REPEATS_MAX || !mkv__server_up(p->batch->table->servers[v->server])) {
@@ -183,7 +188,8 @@ static void choose(struct part *p, uint32_t i, struct next *next)
     struct answer *a = &b->answers[i];
     v->goes_again = false;
     if (same_again(p, v, a)) {
-        next->again = true;
+        next->again = next->again || a->again != AGAIN_BUSY;
+        next->busy = next->busy || a->again == AGAIN_BUSY;
     } else if (next->rank && ask_again(b, a, next->grace)) {
         v->server = mkv__table_place(b->table, v->hash, v->server);
         next->ranked = next->ranked || v->server != MKV_NO_SERVER;
@@ -233,6 +239,7 @@ static struct rail *rail_of(const struct part *p, uint32_t rails)
 static void finish(struct part *p)
 {
     mkv__timer_stop(p->rail->worker, &p->deadline);
+    mkv__timer_stop(p->rail->worker, &p->pause);
     p->ended = true;
     mkv__batch_release(p->batch, p->rail);
 }
@@ -246,6 +253,34 @@ static void move(struct part *p, struct rail *to)
     mkv__worker_post(to->worker, &p->start);
 }
 
+static void go_on(struct part *p, uint32_t rails)
+{
+    struct rail *to = rail_of(p, rails);
+    if (to != p->rail) {
+        move(p, to);
+    } else if (group(p) == 0) {
+        launch(p);
+    } else {
+        recycle(p);
+        finish(p);
+    }
+}
+
+static void on_pause(struct mkv__worker *worker, struct mkv__timer *timer)
+{
+    struct part *p = MKV_CONTAINER_OF(timer, struct part, pause);
+    (void)worker;
+    go_on(p, p->rails);
+}
+
+static void wait_a_little(struct part *p, uint32_t rails)
+{
+    uint64_t pause = (uint64_t)PAUSE_NS << MKV_MIN(p->pauses, PAUSE_STEPS);
+    p->rails = rails;
+    p->pauses++;
+    mkv__timer_set(p->rail->worker, &p->pause, mkv__worker_now(p->rail->worker) + pause);
+}
+
 void mkv__part_rpc_done(struct part *p)
 {
     struct next next;
@@ -255,16 +290,10 @@ void mkv__part_rpc_done(struct part *p)
     recycle(p);
     if (!next_round(p, &next)) {
         finish(p);
-        return;
-    }
-    struct rail *to = rail_of(p, next.rails);
-    if (to != p->rail) {
-        move(p, to);
-    } else if (group(p) == 0) {
-        launch(p);
+    } else if (next.busy) {
+        wait_a_little(p, next.rails);
     } else {
-        recycle(p);
-        finish(p);
+        go_on(p, next.rails);
     }
 }
 
@@ -354,7 +383,7 @@ int mkv__batch_plan(struct mkv_batch *b)
     int r = mkv__batch_split(b);
     for (unsigned i = 0; i < b->n_parts && r == 0; i++) {
         struct part *p = b->parts[i];
-        p->round = p->repeats = 0;
+        p->round = p->repeats = p->pauses = 0;
         p->late = p->started = p->ended = false;
         p->stop_error = 0;
         p->rpcs_end = &p->rpcs;
@@ -389,6 +418,7 @@ void mkv__part_start(struct mkv__worker *worker, struct mkv__task *task)
     const struct mkv_batch *b = p->batch;
     p->started = true;
     mkv__timer_init(&p->deadline, on_deadline);
+    mkv__timer_init(&p->pause, on_pause);
     if (p->rpcs == NULL && group(p) < 0) { /* of a part that has moved */
         recycle(p);
     }

@@ -270,6 +270,9 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     to->error = error;
     to->length = from->length;
     to->differs = from->status == MKV_WIRE_KEPT && from->checksum != v->checksum;
+    if (from->status == MKV_WIRE_BUSY && v->reissued > 0) {
+        to->again = AGAIN_BUSY; /* most likely with what we have sent before */
+    }
     if (from->status == MKV_WIRE_LATE && rpc->session->going_away) {
         to->error = -ECONNRESET; /* it takes no new work: the next in rank does */
     }

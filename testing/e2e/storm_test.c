@@ -1,5 +1,6 @@
 /*
- * Several threads use one client in every way at once while servers die, stop and are replaced. A
+ * Several threads use one client in every way at once while servers die, stop and are replaced, and
+ * connections break; over one rail, then over three. A
  * value's bytes follow from its key, so: what is a hit has the right bytes, what a batch was given
  * is touched by nobody once the batch is done, and everything ends. STORM_SECONDS and STORM_SEED make
  * it longer and another; MEMKV_WORKERS reaches the servers.
@@ -241,7 +242,7 @@ static void weather(struct mkv_client *c, uint64_t *seed)
 {
     int i = (int)(next(seed) % SERVERS);
     assert_alive(i);
-    switch (next(seed) % 4) {
+    switch (next(seed) % 6) {
     case 0:
         fleet_kill(&fleet, i);
         usleep((unsigned)(next(seed) % 100000));
@@ -255,6 +256,10 @@ static void weather(struct mkv_client *c, uint64_t *seed)
     case 2:
         assert_int_equal(mkv_client_set_servers(c, fleet_list(&fleet, 1 + i), NULL), 0);
         break;
+    case 3:
+    case 4:
+        fleet_cut(next(seed)); /* the server lives, and a rail is lost */
+        break;
     default:
         assert_int_equal(mkv_client_set_servers(c, fleet_list(&fleet, SERVERS), NULL), 0);
         break;
@@ -262,15 +267,15 @@ static void weather(struct mkv_client *c, uint64_t *seed)
     usleep((unsigned)(next(seed) % 60000));
 }
 
-static void everything_at_once(void **state)
+static void storm_over(unsigned rails)
 {
-    (void)state;
     struct storm storms[THREADS] = {0}, sum = {0};
     pthread_t threads[THREADS];
     bool end = false;
     const char *seed_text = getenv("STORM_SEED"), *seconds_text = getenv("STORM_SECONDS");
     uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 0) : 1;
     double seconds = seconds_text != NULL ? strtod(seconds_text, NULL) : SECONDS;
+    fleet_rails = rails;
     fleet_start(&fleet, SERVERS, "24M");
     struct mkv_client *c = fleet_client(&fleet, SERVERS, NULL);
     assert_int_equal(mkv_client_close(&c), 0); /* what the first one leaves stays (sanitizers) */
@@ -297,9 +302,10 @@ static void everything_at_once(void **state)
         assert_alive(i);
     }
     struct mkv_client_stats stats = fleet_stats(c);
-    print_message("%d batches, %d hits; %d wrong, %d touched, %d slow, %d errors; damage %d\n",
+    print_message("%d batches, %d hits; %d wrong, %d touched, %d slow, %d errors; damage %d; "
+                  "%d issued again\n",
                   (int)sum.batches, (int)sum.hits, (int)sum.wrong, (int)sum.touched, (int)sum.slow,
-                  (int)sum.errors, (int)stats.checksum_errors);
+                  (int)sum.errors, (int)stats.checksum_errors, (int)stats.reissued);
     assert_true(sum.hits > 0);
     assert_int_equal(sum.wrong + sum.touched + sum.slow + sum.errors, 0);
     assert_int_equal(stats.checksum_errors, 0);
@@ -309,9 +315,24 @@ static void everything_at_once(void **state)
     fleet_stop(&fleet);
 }
 
+static void everything_at_once(void **state)
+{
+    (void)state;
+    storm_over(0);
+}
+
+static void over_several_rails(void **state)
+{
+    (void)state;
+    storm_over(3);
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_at_once)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_at_once),
+        cmocka_unit_test(over_several_rails),
+    };
     fleet_command = argc > 1 ? argv[1] : "memkv";
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
