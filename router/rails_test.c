@@ -151,6 +151,44 @@ static void each_server_is_dealt_over_all_rails(void **state)
     rig_fini(&rig);
 }
 
+static bool is_open(unsigned rail)
+{
+    uint32_t state = __atomic_load_n(&rig.client->table->servers[0]->state, __ATOMIC_RELAXED);
+    return (state & RAIL_OPEN(rail)) != 0;
+}
+
+/* The rail whose NIC is near the caller's CPU comes first. */
+static void the_nearest_rail_is_taken(void **state)
+{
+    (void)state;
+    start(3, 1);
+    memset(&rig.client->rails[2].near, 0xff, sizeof(rig.client->rails[2].near));
+    rig_run(&rig, MKV_OP_EXISTS, "k", 1, NULL, 0);
+    assert_true(is_open(2) && !is_open(0) && !is_open(1));
+    assert_int_equal(rig_run(&rig, MKV_OP_SET, "two", 8, memory, PAGE), 8);
+    assert_true(is_open(2) && is_open(0) && !is_open(1));
+    rig_fini(&rig);
+}
+
+/* A server that has an address for each NIC. */
+static void rails_begin_at_different_addresses(void **state)
+{
+    (void)state;
+    char list[128];
+    start(2, 2);
+    snprintf(list, sizeof(list), "s0=%s|%s", rig.servers[0].address, rig.servers[1].address);
+    assert_int_equal(mkv_client_set_servers(rig.client, list, NULL), 0);
+    write_pages("both");
+    assert_int_equal(rig.servers[0].requests, 1);
+    assert_int_equal(rig.servers[1].requests, 1);
+    rig_die(&rig.servers[1]); /* that way is gone: the rail takes the other */
+    rig_turns(&rig, 50);
+    write_pages("more");
+    assert_int_equal(rig.servers[0].requests, 3);
+    assert_int_equal(rig_stats(&rig).rails_up, 2);
+    rig_fini(&rig);
+}
+
 /* Losing a rail --------------------------------------------------------------------------------- */
 
 /* Both rails have a request out; one session breaks. */
@@ -630,6 +668,8 @@ int main(void)
         cmocka_unit_test(a_large_value_outweighs_many),
         cmocka_unit_test(what_is_small_stays_on_one_rail),
         cmocka_unit_test(each_server_is_dealt_over_all_rails),
+        cmocka_unit_test(the_nearest_rail_is_taken),
+        cmocka_unit_test(rails_begin_at_different_addresses),
         cmocka_unit_test(a_lost_rails_keys_go_over_the_other),
         cmocka_unit_test(a_set_waits_for_itself),
         cmocka_unit_test(all_rails_are_lost_at_once),
