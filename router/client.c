@@ -81,41 +81,6 @@ uint64_t mkv__client_now(const struct mkv_client *c)
     return c->clock != NULL ? c->clock(c->clock_arg) : mkv__clock_ns();
 }
 
-static void turn_all(struct mkv_client *c)
-{
-    for (unsigned i = 0; i < c->n_rails; i++) {
-        mkv__worker_turn(c->rails[i].worker, 0);
-    }
-}
-
-/* Not beside any of the workers on its own CPU. */
-static bool may_spin(const struct mkv_client *c)
-{
-    bool may = c->spin;
-    for (unsigned i = 0; i < c->n_rails && may; i++) {
-        may = mkv__worker_may_spin(c->rails[i].worker);
-    }
-    return may;
-}
-
-void mkv__client_wait(struct mkv_client *c, struct mkv__completion *completion)
-{
-    while (c->manual && !mkv__completion_test(completion)) {
-        turn_all(c);
-    }
-    mkv__completion_wait(completion, may_spin(c));
-}
-
-struct rail *mkv__client_rail(const struct mkv_client *c)
-{
-    for (unsigned i = 0; i < c->n_rails && !c->manual; i++) {
-        if (mkv__worker_is_current(c->rails[i].worker)) {
-            return (struct rail *)&c->rails[i];
-        }
-    }
-    return c->manual ? c->calling : NULL;
-}
-
 unsigned mkv__client_n_rails(const struct mkv_client *c)
 {
     return c->n_rails;
@@ -164,97 +129,10 @@ static int check_config(struct mkv_client *c, struct mkv_error *error)
     return r < 0 ? fail(error, r, why) : 0;
 }
 
-/* Those that the transport has found, or `wanted` without a device. */
-static void count_rails(struct mkv_client *c, unsigned wanted)
-{
-    if (wanted > 0 || c->found.n == 0) {
-        c->found = (struct mkv__rails){.n = MKV_MAX(MKV_MIN(wanted, MKV_RAILS_MAX), 1)};
-        for (unsigned i = 0; i < c->found.n; i++) {
-            c->found.rails[i].numa_node = -1;
-        }
-    }
-    c->n_rails = c->found.n;
-}
-
 static void log_to_caller(void *arg, int level, const char *line, size_t len)
 {
     const struct mkv_client_options *o = arg;
     o->log(o->log_arg, (enum mkv_log_level)level, line, len);
-}
-
-/* Of all its servers the first has to say where the NIC is. */
-static int nic_node(const struct mkv_client *c)
-{
-    const struct mkv__server_list *list = mkv__config_servers(c->config);
-    return list->n > 0 ? c->transport->numa_node(list->servers[0].addresses[0].text) : -1;
-}
-
-static int open_worker(struct rail *r)
-{
-    struct mkv_client *c = r->client;
-    char name[16] = "memkv-client";
-    int node = c->found.rails[r->number].numa_node;
-    if (c->n_rails > 1) {
-        snprintf(name, sizeof(name), "memkv-client-%u", r->number % MKV_RAILS_MAX);
-    }
-    struct mkv__worker_options w = {.name = name,
-                                    .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
-                                    .numa_node = node >= 0 ? node : nic_node(c),
-                                    .no_spin = !mkv__config_bool(c->config, MKV_OPT_SPIN),
-                                    .log = &c->log,
-                                    .clock = c->clock,
-                                    .clock_arg = c->clock_arg};
-    if (w.numa_node >= 0) {
-        (void)mkv__cpu_of_node(w.numa_node, &r->near);
-    }
-    return mkv__worker_create(&w, &r->worker);
-}
-
-static int open_rail(struct rail *r)
-{
-    struct mkv_client *c = r->client;
-    struct mkv__endpoint_options e = c->endpoint_options;
-    mkv__rail_options(&c->found, r->number, &e);
-    e.lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES);
-    e.connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
-    e.idle_ping_ns = 10000000000u;
-    e.log = &c->log;
-    e.keys = mkv__config_keys(c->config, &e.n_keys);
-    r->device = c->found.rails[r->number].device;
-    r->body = malloc(MKV_MESSAGE_MAX);
-    r->wire_keys = malloc(MKV_KEYS_MAX * sizeof(*r->wire_keys));
-    r->wire_answers = malloc(MKV_KEYS_MAX * sizeof(*r->wire_answers));
-    if (r->body == NULL || r->wire_keys == NULL || r->wire_answers == NULL) {
-        return -ENOMEM;
-    }
-    int error = open_worker(r);
-    return error < 0 ? error : c->transport->endpoint_open(r->worker, &e, &r->endpoint);
-}
-
-static int open_rails(struct mkv_client *c)
-{
-    int r = 0;
-    for (unsigned i = 0; i < c->n_rails && r == 0; i++) {
-        c->rails[i].client = c;
-        c->rails[i].number = i;
-        r = open_rail(&c->rails[i]);
-    }
-    return r;
-}
-
-/* Whatever has been opened; the workers' threads have ended. */
-static void close_rails(struct mkv_client *c)
-{
-    for (unsigned i = 0; i < c->n_rails; i++) {
-        struct rail *r = &c->rails[i];
-        if (r->endpoint != NULL) {
-            c->transport->endpoint_close(&r->endpoint);
-        }
-        mkv__worker_destroy(&r->worker);
-        free(r->body);
-        free(r->wire_keys);
-        free(r->wire_answers);
-    }
 }
 
 static void dispose(struct mkv_client *c)
@@ -262,7 +140,7 @@ static void dispose(struct mkv_client *c)
     if (c->event >= 0) {
         close(c->event);
     }
-    close_rails(c);
+    mkv__rails_close(c);
     if (c->config != NULL) {
         mkv__config_destroy(&c->config);
     }
@@ -271,36 +149,18 @@ static void dispose(struct mkv_client *c)
     free(c);
 }
 
-static int start_workers(struct mkv_client *c)
-{
-    int r = 0;
-    for (unsigned i = 0; i < c->n_rails && r == 0 && !c->manual; i++) {
-        r = mkv__worker_start(c->rails[i].worker);
-    }
-    return r;
-}
-
-static void stop_workers(struct mkv_client *c)
-{
-    for (unsigned i = 0; i < c->n_rails; i++) {
-        if (c->rails[i].worker != NULL) {
-            mkv__worker_stop(c->rails[i].worker);
-        }
-    }
-}
-
 static int start(struct mkv_client *c, struct mkv_error *error)
 {
     c->event = mkv__event_open();
-    int r = c->event < 0 ? -ENOMEM : open_rails(c);
+    int r = c->event < 0 ? -ENOMEM : mkv__rails_open(c);
     if (r < 0) {
         return fail(error, r, r == -ENOMEM ? "out of memory" : "a worker could not be made");
     }
     r = mkv__table_make(c, mkv__config_servers(c->config), NULL, &c->table);
-    r = r < 0 ? r : start_workers(c);
+    r = r < 0 ? r : mkv__rails_start(c);
     if (r < 0) {
         mkv__table_put(c->table); /* nothing is connected: its servers retire as the workers stop */
-        stop_workers(c);
+        mkv__rails_stop(c);
         return fail(error, r, "a worker could not be started");
     }
     return 0;
@@ -383,7 +243,7 @@ int mkv__client_open_on(const struct mkv_client_options *options,
         return r;
     }
     read_config(c);
-    count_rails(c, seam != NULL ? seam->rails : 0);
+    mkv__rails_count(c, seam != NULL ? seam->rails : 0);
     r = start(c, error);
     if (r < 0) {
         dispose(c);
@@ -400,37 +260,15 @@ int mkv__client_open_on(const struct mkv_client_options *options,
 
 /* Closing -------------------------------------------------------------------------------------- */
 
-struct shut {
-    struct mkv__task task;
-    struct rail *rail;
-    struct mkv__completion *done;
-};
-
-static void shut_endpoint(struct mkv__worker *worker, struct mkv__task *task)
-{
-    struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
-    (void)worker;
-    s->rail->client->transport->endpoint_close(&s->rail->endpoint);
-    mkv__completion_done(s->done);
-}
-
 /* Workers look at the table when a breaker opens: when none does any more, its servers retire, and
  * then the endpoints. */
 static void shut_all(struct mkv_client *c)
 {
-    struct shut shuts[MKV_RAILS_MAX];
-    struct mkv__completion done;
     struct table *t = c->table;
     rcu_assign_pointer(c->table, NULL);
     MKV_RCU_BP_SYNCHRONIZE(&c->table);
     mkv__table_put(t);
-    mkv__completion_init(&done, c->n_rails);
-    for (unsigned i = 0; i < c->n_rails; i++) {
-        shuts[i] = (struct shut){.task.run = shut_endpoint, .rail = &c->rails[i], .done = &done};
-        mkv__worker_post(c->rails[i].worker, &shuts[i].task);
-    }
-    mkv__client_wait(c, &done);
-    stop_workers(c);
+    mkv__rails_shut(c);
 }
 
 int mkv_client_close(struct mkv_client **client)

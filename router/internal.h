@@ -272,6 +272,15 @@ struct mkv_client {
 /* client.c */
 unsigned mkv__forks(void); /* of this process since it was loaded */
 uint64_t mkv__client_now(const struct mkv_client *client);
+
+/* rail.c */
+/* Those that the transport has found, or `wanted` of them without a device. */
+void mkv__rails_count(struct mkv_client *client, unsigned wanted);
+int mkv__rails_open(struct mkv_client *client); /* after an error: close */
+int mkv__rails_start(struct mkv_client *client);
+void mkv__rails_shut(struct mkv_client *client); /* the endpoints, on their workers; then stop */
+void mkv__rails_stop(struct mkv_client *client);
+void mkv__rails_close(struct mkv_client *client); /* frees what has been opened */
 /* The rail whose worker the caller is, in a callback, where nothing may wait; NULL: none. */
 struct rail *mkv__client_rail(const struct mkv_client *client);
 /* Sleeps, or turns the workers where a test does that. */
