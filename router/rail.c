@@ -78,7 +78,7 @@ static int open_worker(struct rail *r)
                                     .log = &c->log,
                                     .clock = c->clock,
                                     .clock_arg = c->clock_arg};
-    if (w.numa_node >= 0) {
+    if (c->n_rails > 1 && w.numa_node >= 0) { /* else there is no choice */
         (void)mkv__cpu_of_node(w.numa_node, &r->near);
     }
     return mkv__worker_create(&w, &r->worker);

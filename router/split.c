@@ -163,7 +163,7 @@ static int divide_room(struct mkv_batch *b)
 
 int mkv__batch_split(struct mkv_batch *b)
 {
-    struct deal d;
+    struct deal d = {{0}, {0}};
     int r = 0;
     b->n_parts = 0;
     order_rails(b->client, &d);
