@@ -25,6 +25,15 @@ bool mkv__completion_done(struct mkv__completion *c)
     return true;
 }
 
+bool mkv__completion_add(struct mkv__completion *c)
+{
+    uint32_t word = __atomic_load_n(&c->word, __ATOMIC_ACQUIRE);
+    while (PARTS(word) != 0 && !__atomic_compare_exchange_n(&c->word, &word, word + 1, true,
+                                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    }
+    return PARTS(word) != 0;
+}
+
 bool mkv__completion_test(const struct mkv__completion *c)
 {
     return PARTS(__atomic_load_n(&c->word, __ATOMIC_ACQUIRE)) == 0;

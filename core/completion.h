@@ -7,7 +7,7 @@
  * atomic operation, makes no system call when nobody does, and touches nothing after that
  * operation but the futex address (a spurious wake elsewhere is harmless).
  *
- * Beside each other: done | done, done | test, done | wait, wait | wait. init: alone.
+ * Beside each other: done | done, done | test, done | wait, done | add, wait | wait. init: alone.
  */
 #ifndef CORE_COMPLETION_H
 #define CORE_COMPLETION_H
@@ -23,6 +23,8 @@ struct mkv__completion {
 void mkv__completion_init(struct mkv__completion *c, uint32_t parts);
 /* Any thread. Returns true to the one that took it to zero. */
 bool mkv__completion_done(struct mkv__completion *c);
+/* Any thread. One part more; false: none was left, and it stays so. */
+bool mkv__completion_add(struct mkv__completion *c);
 bool mkv__completion_test(const struct mkv__completion *c);
 /* Returns when no part is left. spin: look for some microseconds before sleeping. */
 void mkv__completion_wait(struct mkv__completion *c, bool spin);

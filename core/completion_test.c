@@ -29,6 +29,12 @@ static void test_counts_down(void **state)
     assert_true(mkv__completion_test(&c));
     mkv__completion_wait(&c, true); /* return at once */
     mkv__completion_wait(&c, false);
+    assert_false(mkv__completion_add(&c)); /* none was left */
+    assert_true(mkv__completion_test(&c));
+    mkv__completion_init(&c, 1);
+    assert_true(mkv__completion_add(&c));
+    assert_false(mkv__completion_done(&c));
+    assert_true(mkv__completion_done(&c));
     mkv__completion_init(&c, 0);
     mkv__completion_wait(&c, false);
 }

@@ -12,8 +12,6 @@
 #define DEADLINE_MOST_NS \
     8000000000u /* whatever an option says: sglang joins its threads after 10 s */
 
-enum { CANCEL_NONE, CANCEL_POSTED, CANCEL_CLOSED };
-
 static bool foreign(const struct mkv_batch *b)
 {
     return b->forks != mkv__forks();
@@ -53,13 +51,22 @@ int mkv_batch_create(struct mkv_client *client, struct mkv_batch **out)
     return 0;
 }
 
+static void free_part(struct part *p)
+{
+    while (p->spare_rpcs != NULL) {
+        struct rpc *rpc = p->spare_rpcs;
+        p->spare_rpcs = rpc->next;
+        mkv__rpc_free(rpc);
+    }
+}
+
 static void free_batch(struct mkv_batch *b)
 {
     struct mkv_client *client = b->client;
-    while (b->spare_rpcs != NULL) {
-        struct rpc *rpc = b->spare_rpcs;
-        b->spare_rpcs = rpc->next;
-        mkv__rpc_free(rpc);
+    free_part(&b->first);
+    for (unsigned i = 1; i < MKV_RAILS_MAX && b->parts[i] != NULL; i++) {
+        free_part(b->parts[i]);
+        free(b->parts[i]);
     }
     free(b->keys);
     free(b->values);
@@ -67,21 +74,55 @@ static void free_batch(struct mkv_batch *b)
     free(b->segments);
     free(b->order);
     free(b->begins);
+    free(b->shares);
     free(b->regions);
     free(b);
     __atomic_sub_fetch(&client->objects, 1, __ATOMIC_RELEASE);
 }
 
-/* In a callback nobody can wait. What is out is fenced here; where that takes the transport some
- * time, or the worker has not begun yet, the batch goes when it is done, and tells nobody. */
-static void destroy_on_worker(struct mkv_batch *b)
+/* Keeps a batch in flight from being completed; false: it was too late for that. */
+static bool hold(struct mkv_batch *b, uint32_t n)
 {
-    b->orphan = true;
-    b->done_fn = NULL;
-    b->flags &= ~(uint32_t)MKV_NOTIFY;
-    if (b->started && b->left > 0) {
-        mkv__batch_stop(b, -ECANCELED);
+    uint32_t pending = __atomic_load_n(&b->pending, __ATOMIC_ACQUIRE);
+    while (pending > 0 && !__atomic_compare_exchange_n(&b->pending, &pending, pending + n, true,
+                                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
     }
+    return pending > 0;
+}
+
+/* Fences the parts that are on this rail; returns whether there are others. */
+static bool stop_here(struct mkv_batch *b, const struct rail *here)
+{
+    bool others = false;
+    for (unsigned i = 0; i < b->n_parts; i++) {
+        struct part *p = b->parts[i];
+        if (mkv__part_rail(p) == here && p->started) {
+            mkv__part_stop(p, -ECANCELED);
+        } else {
+            others = true;
+        }
+    }
+    return others;
+}
+
+/* In a callback nobody can wait. What is out on this rail is fenced here, on other rails as soon as
+ * their workers are told. Where that takes some time, or a worker has not begun yet, the batch goes
+ * when it is done, and tells nobody. */
+static void destroy_in_callback(struct mkv_batch *b, struct rail *here)
+{
+    __atomic_store_n(&b->orphan, true, __ATOMIC_RELAXED);
+    if (!hold(b, 1)) { /* another worker is just completing it */
+        if (!mkv__completion_add(&b->completion)) {
+            mkv__unnotify(b);
+            free_batch(b);
+        }
+        return;
+    }
+    mkv__completion_add(&b->completion);
+    if (stop_here(b, here)) {
+        mkv_batch_cancel(b);
+    }
+    mkv__batch_release(b, here);
 }
 
 void mkv_batch_destroy(struct mkv_batch **batch)
@@ -95,17 +136,17 @@ void mkv_batch_destroy(struct mkv_batch **batch)
         return; /* its worker is not in this process; what it held is the parent's */
     }
     bool done = mkv_batch_test(b);
-    bool in_callback = !done && mkv__client_in_callback(b->client);
-    if (!done && !in_callback) {
+    struct rail *here = done ? NULL : mkv__client_rail(b->client);
+    if (here != NULL) {
+        destroy_in_callback(b, here);
+        return;
+    }
+    if (!done) {
         mkv_batch_cancel(b);
         mkv__client_wait(b->client, &b->completion);
     }
     if (b->gone != NULL) {
         *b->gone = true;
-    }
-    if (in_callback) {
-        destroy_on_worker(b);
-        return;
     }
     mkv__unnotify(b);
     free_batch(b);
@@ -268,6 +309,16 @@ static uint64_t deadline_of(const struct mkv_batch *b)
     return b->deadline_ns > 0 ? MKV_MIN(deadline, b->deadline_ns) : deadline;
 }
 
+/* With the last post the batch is its workers'. */
+static void post_all(struct mkv_batch *b)
+{
+    unsigned n = b->n_parts;
+    __atomic_store_n(&b->pending, n, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < n; i++) {
+        mkv__worker_post(b->parts[i]->rail->worker, &b->parts[i]->start);
+    }
+}
+
 int mkv_batch_submit(struct mkv_batch *b)
 {
     if (foreign(b)) {
@@ -288,16 +339,17 @@ int mkv_batch_submit(struct mkv_batch *b)
         return r;
     }
     b->deadline_ns = deadline;
-    b->flight++;
-    if (b->gone == NULL) { /* else it is used again in its callback: who waits, waits on */
+    if (b->gone == NULL) {
         mkv__completion_init(&b->completion, 1);
+    } else { /* used again in its callback, which is over for it: who waits, waits on */
+        *b->gone = true;
+        b->gone = NULL;
+        __atomic_store_n(&b->caller, NULL, __ATOMIC_RELAXED);
     }
     __atomic_store_n(&b->ready, 0, __ATOMIC_RELAXED);
-    b->finish_on_cancel = b->started = false;
-    __atomic_store_n(&b->cancelling, CANCEL_NONE, __ATOMIC_RELAXED);
-    b->start.run = mkv__batch_start;
+    b->cancelled = false;
     b->state = BATCH_FLYING;
-    mkv__worker_post(b->client->worker, &b->start);
+    post_all(b);
     return 0;
 }
 
@@ -324,59 +376,52 @@ static void count(struct mkv_batch *b)
     }
 }
 
-void mkv__batch_complete(struct mkv_batch *b)
+/* Before the completion, so that who has waited may destroy the batch. In the callback it may be
+ * destroyed or used again: then it returns false, and there is nothing left to do. */
+static bool call(struct mkv_batch *b, struct rail *rail)
 {
-    uint32_t none = CANCEL_NONE;
-    if (!b->finish_on_cancel &&
-        !__atomic_compare_exchange_n(&b->cancelling, &none, CANCEL_CLOSED, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE)) {
-        b->finish_on_cancel = true; /* its task is on the way here: it ends the batch */
-        return;
+    struct mkv_client *client = b->client;
+    bool gone = false;
+    b->gone = &gone;
+    __atomic_store_n(&b->caller, rail, __ATOMIC_RELAXED);
+    if (client->manual) {
+        client->calling = rail;
     }
+    b->done_fn(b->done_arg, b);
+    if (client->manual) {
+        client->calling = NULL;
+    }
+    if (gone) {
+        return false;
+    }
+    b->gone = NULL;
+    __atomic_store_n(&b->caller, NULL, __ATOMIC_RELAXED);
+    return b->state != BATCH_IDLE;
+}
+
+static void complete(struct mkv_batch *b, struct rail *rail)
+{
     count(b);
     mkv__table_put(b->table);
     b->table = NULL;
     mkv__regions_drop(b);
-    if (b->orphan) {
-        free_batch(b);
+    __atomic_store_n(&b->ready, 1, __ATOMIC_RELEASE);
+    bool told = !__atomic_load_n(&b->orphan, __ATOMIC_RELAXED);
+    if (told && b->done_fn != NULL && !call(b, rail)) {
         return;
     }
-    __atomic_store_n(&b->ready, 1, __ATOMIC_RELEASE);
-    if (b->done_fn != NULL) {
-        /* Before the completion, so that who has waited may destroy the batch. In the callback it
-         * may be destroyed or used again; then there is nothing left to do here. */
-        bool gone = false;
-        uint64_t flight = b->flight;
-        struct mkv_client *client = b->client;
-        b->gone = &gone;
-        b->client->calling = true;
-        b->done_fn(b->done_arg, b);
-        client->calling = false;
-        if (gone) {
-            return;
-        }
-        b->gone = NULL;
-        if (b->flight != flight || b->state == BATCH_IDLE) {
-            return;
-        }
-    }
-    if (b->flags & MKV_NOTIFY) {
-        mkv__notify(b);
-    } else {
-        mkv__completion_done(&b->completion);
+    bool kept = told && b->flags & MKV_NOTIFY ? mkv__notify(b)
+                                              : mkv__completion_done(&b->completion);
+    if (!kept) {
+        free_batch(b);
     }
 }
 
-static void run_cancel(struct mkv__worker *worker, struct mkv__task *task)
+void mkv__batch_release(struct mkv_batch *b, struct rail *rail)
 {
-    struct mkv_batch *b = MKV_CONTAINER_OF(task, struct mkv_batch, cancel);
-    (void)worker;
-    if (b->finish_on_cancel) {
-        mkv__batch_complete(b);
-        return;
+    if (__atomic_sub_fetch(&b->pending, 1, __ATOMIC_ACQ_REL) == 0) {
+        complete(b, rail);
     }
-    b->finish_on_cancel = true;
-    mkv__batch_stop(b, -ECANCELED);
 }
 
 int mkv_batch_cancel(struct mkv_batch *b)
@@ -384,12 +429,13 @@ int mkv_batch_cancel(struct mkv_batch *b)
     if (foreign(b)) {
         return -ECANCELED;
     }
-    uint32_t none = CANCEL_NONE;
-    if (b->state == BATCH_FLYING &&
-        __atomic_compare_exchange_n(&b->cancelling, &none, CANCEL_POSTED, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE)) {
-        b->cancel.run = run_cancel;
-        mkv__worker_post(b->client->worker, &b->cancel);
+    unsigned n = b->n_parts;
+    if (b->state != BATCH_FLYING || b->cancelled || !hold(b, n)) {
+        return 0;
+    }
+    b->cancelled = true;
+    for (unsigned i = 0; i < n; i++) {
+        mkv__worker_post(mkv__part_rail(b->parts[i])->worker, &b->parts[i]->cancel);
     }
     return 0;
 }
@@ -406,7 +452,8 @@ int mkv_batch_test(struct mkv_batch *b)
     }
     /* In its callback a batch is done for who is called, and not yet for another thread that waits
      * and may destroy it: so the state stays. */
-    if (is_ready(b) && mkv__client_in_callback(b->client)) {
+    const struct rail *caller = __atomic_load_n(&b->caller, __ATOMIC_RELAXED);
+    if (caller != NULL && caller == mkv__client_rail(b->client) && is_ready(b)) {
         return 1;
     }
     if (b->state == BATCH_FLYING && mkv__completion_test(&b->completion)) {
@@ -422,7 +469,7 @@ static int first_error(const struct mkv_batch *b)
             return b->answers[i].error;
         }
     }
-    return b->stat_out != NULL ? b->stop_error : 0;
+    return b->stat_out != NULL ? b->stat_error : 0;
 }
 
 int mkv_batch_wait(struct mkv_batch *b)
@@ -431,7 +478,7 @@ int mkv_batch_wait(struct mkv_batch *b)
         return -ECANCELED;
     }
     if (!mkv_batch_test(b)) {
-        if (mkv__client_in_callback(b->client)) {
+        if (mkv__client_rail(b->client) != NULL) {
             return -EBUSY; /* in a callback: it would wait for itself */
         }
         mkv__client_wait(b->client, &b->completion);

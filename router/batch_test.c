@@ -270,7 +270,7 @@ static void once_for_each_submit(void **state)
     rig_init(&rig, 1, 1, NULL);
     struct mkv_batch *b = rig_batch(&rig, MKV_OP_EXISTS, "k", 3, NULL, 0, &o);
     assert_int_equal(mkv_batch_submit(b), 0);
-    mkv__worker_turn(mkv__client_worker(rig.client), 0);
+    mkv__worker_turn(mkv__client_worker(rig.client, 0), 0);
     assert_int_equal(call.n, 0);
     assert_int_equal(rig_wait(&rig, b), 0);
     assert_int_equal(call.n, 1);
@@ -406,7 +406,7 @@ static void destroyed_before_its_cancel_has_run(void **state)
     rig_turns(&rig, 50);
     rig_release(&rig.servers[0]);
     rig.now_ns += RIG_MS;
-    mkv__worker_turn(mkv__client_worker(rig.client), 0);
+    mkv__worker_turn(mkv__client_worker(rig.client, 0), 0);
     assert_int_equal(call.n, 2);
     assert_null(call.other);
     rig_turns(&rig, 50);

@@ -7,7 +7,7 @@ static int one(struct mkv_client *client, enum mkv_op op, const void *key, size_
                void *value, size_t len, struct mkv_batch **out)
 {
     struct mkv_segment segment = {value, len};
-    if (client->forks == mkv__forks() && mkv__client_in_callback(client)) {
+    if (client->forks == mkv__forks() && mkv__client_rail(client) != NULL) {
         return -EBUSY; /* in a callback: it would wait for itself */
     }
     int r = mkv_batch_create(client, out);

@@ -81,22 +81,14 @@ uint64_t mkv__client_now(const struct mkv_client *c)
     return c->clock != NULL ? c->clock(c->clock_arg) : mkv__clock_ns();
 }
 
-void mkv__client_wait(struct mkv_client *c, struct mkv__completion *completion)
+unsigned mkv__client_n_rails(const struct mkv_client *c)
 {
-    while (c->manual && !mkv__completion_test(completion)) {
-        mkv__worker_turn(c->worker, 0);
-    }
-    mkv__completion_wait(completion, c->spin && mkv__worker_may_spin(c->worker));
+    return c->n_rails;
 }
 
-bool mkv__client_in_callback(const struct mkv_client *c)
+struct mkv__worker *mkv__client_worker(struct mkv_client *c, unsigned rail)
 {
-    return c->manual ? c->calling : mkv__worker_is_current(c->worker);
-}
-
-struct mkv__worker *mkv__client_worker(struct mkv_client *c)
-{
-    return c->worker;
+    return c->rails[rail].worker;
 }
 
 /* Opening -------------------------------------------------------------------------------------- */
@@ -131,7 +123,7 @@ static int check_config(struct mkv_client *c, struct mkv_error *error)
     char why[sizeof(c->not_rdma)] = "";
     int r = c->transport != NULL
                 ? 0
-                : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options, &c->rails,
+                : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options, &c->found,
                                       why, sizeof(why));
     memcpy(c->not_rdma, why, sizeof(why));
     return r < 0 ? fail(error, r, why) : 0;
@@ -143,59 +135,12 @@ static void log_to_caller(void *arg, int level, const char *line, size_t len)
     o->log(o->log_arg, (enum mkv_log_level)level, line, len);
 }
 
-/* Of all its servers the first has to say where the NIC is. */
-static int nic_node(const struct mkv_client *c)
-{
-    const struct mkv__server_list *list = mkv__config_servers(c->config);
-    return list->n > 0 ? c->transport->numa_node(list->servers[0].addresses[0].text) : -1;
-}
-
-static int open_worker(struct mkv_client *c)
-{
-    struct mkv__worker_options w = {.name = "memkv-client",
-                                    .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
-                                    .numa_node = nic_node(c),
-                                    .no_spin = !mkv__config_bool(c->config, MKV_OPT_SPIN),
-                                    .log = &c->log,
-                                    .clock = c->clock,
-                                    .clock_arg = c->clock_arg};
-    int r = mkv__worker_create(&w, &c->worker);
-    if (r < 0) {
-        return r;
-    }
-    struct mkv__endpoint_options *e = &c->endpoint_options;
-    mkv__rail_options(&c->rails, 0, e);
-    e->lanes = (uint8_t)mkv__config_count(c->config, MKV_OPT_LANES);
-    e->connect_timeout_ns = mkv__config_duration(c->config, MKV_OPT_CONNECT_TIMEOUT);
-    e->idle_ping_ns = 10000000000u;
-    e->log = &c->log;
-    e->keys = mkv__config_keys(c->config, &e->n_keys);
-    r = c->transport->endpoint_open(c->worker, e, &c->endpoint);
-    if (r < 0) {
-        mkv__worker_destroy(&c->worker);
-    }
-    return r;
-}
-
-static int allocate(struct mkv_client *c)
-{
-    c->body = malloc(MKV_MESSAGE_MAX);
-    c->wire_keys = malloc(MKV_KEYS_MAX * sizeof(*c->wire_keys));
-    c->wire_answers = malloc(MKV_KEYS_MAX * sizeof(*c->wire_answers));
-    c->event = mkv__event_open();
-    return c->body == NULL || c->wire_keys == NULL || c->wire_answers == NULL || c->event < 0
-               ? -ENOMEM
-               : 0;
-}
-
 static void dispose(struct mkv_client *c)
 {
     if (c->event >= 0) {
         close(c->event);
     }
-    free(c->body);
-    free(c->wire_keys);
-    free(c->wire_answers);
+    mkv__rails_close(c);
     if (c->config != NULL) {
         mkv__config_destroy(&c->config);
     }
@@ -206,23 +151,17 @@ static void dispose(struct mkv_client *c)
 
 static int start(struct mkv_client *c, struct mkv_error *error)
 {
-    int r = open_worker(c);
+    c->event = mkv__event_open();
+    int r = c->event < 0 ? -ENOMEM : mkv__rails_open(c);
     if (r < 0) {
-        return fail(error, r, "the worker could not be made");
+        return fail(error, r, r == -ENOMEM ? "out of memory" : "a worker could not be made");
     }
-    struct table *t = NULL;
-    r = mkv__table_make(c, mkv__config_servers(c->config), NULL, &t);
-    if (r == 0) {
-        c->table = t;
-        r = c->manual ? 0 : mkv__worker_start(c->worker);
-    }
+    r = mkv__table_make(c, mkv__config_servers(c->config), NULL, &c->table);
+    r = r < 0 ? r : mkv__rails_start(c);
     if (r < 0) {
-        mkv__table_put(t);
-        while (mkv__worker_turn(c->worker, 0) > 0) {
-        }
-        c->transport->endpoint_close(&c->endpoint);
-        mkv__worker_destroy(&c->worker);
-        return fail(error, r, "the worker could not be started");
+        mkv__table_put(c->table); /* nothing is connected: its servers retire as the workers stop */
+        mkv__rails_stop(c);
+        return fail(error, r, "a worker could not be started");
     }
     return 0;
 }
@@ -299,15 +238,12 @@ int mkv__client_open_on(const struct mkv_client_options *options,
     mkv__log_init(&c->log, MKV__LOG_WARNING, o.log != NULL ? log_to_caller : NULL, kept);
     int r = c->config != NULL ? 0 : load_config(c, &o, error);
     r = r < 0 ? r : check_config(c, error);
-    if (r == 0) {
-        r = allocate(c);
-        r = r < 0 ? fail(error, r, "out of memory") : 0;
-    }
     if (r < 0) {
         dispose(c);
         return r;
     }
     read_config(c);
+    mkv__rails_count(c, seam != NULL ? seam->rails : 0);
     r = start(c, error);
     if (r < 0) {
         dispose(c);
@@ -324,30 +260,15 @@ int mkv__client_open_on(const struct mkv_client_options *options,
 
 /* Closing -------------------------------------------------------------------------------------- */
 
-struct shut {
-    struct mkv__task task;
-    struct mkv_client *client;
-    struct mkv__completion done;
-};
-
-static void shut_endpoint(struct mkv__worker *worker, struct mkv__task *task)
+/* Workers look at the table when a breaker opens: when none does any more, its servers retire, and
+ * then the endpoints. */
+static void shut_all(struct mkv_client *c)
 {
-    struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
-    (void)worker;
-    s->client->transport->endpoint_close(&s->client->endpoint);
-    mkv__completion_done(&s->done);
-}
-
-/* The worker looks at the table when a breaker opens: so it is the worker who takes it away. The
- * servers retire before the next task. */
-static void shut_table(struct mkv__worker *worker, struct mkv__task *task)
-{
-    struct shut *s = MKV_CONTAINER_OF(task, struct shut, task);
-    struct table *t = s->client->table;
-    s->client->table = NULL;
+    struct table *t = c->table;
+    rcu_assign_pointer(c->table, NULL);
+    MKV_RCU_BP_SYNCHRONIZE(&c->table);
     mkv__table_put(t);
-    s->task.run = shut_endpoint;
-    mkv__worker_post(worker, &s->task);
+    mkv__rails_shut(c);
 }
 
 int mkv_client_close(struct mkv_client **client)
@@ -360,15 +281,10 @@ int mkv_client_close(struct mkv_client **client)
         *client = NULL; /* the parent's; its memory is a copy whose locks may be held for ever */
         return 0;
     }
-    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0 || mkv__client_in_callback(c)) {
+    if (__atomic_load_n(&c->objects, __ATOMIC_ACQUIRE) > 0 || mkv__client_rail(c) != NULL) {
         return -EBUSY;
     }
-    struct shut shut = {.task.run = shut_table, .client = c};
-    mkv__completion_init(&shut.done, 1);
-    mkv__worker_post(c->worker, &shut.task);
-    mkv__client_wait(c, &shut.done);
-    mkv__worker_stop(c->worker);
-    mkv__worker_destroy(&c->worker);
+    shut_all(c);
     dispose(c);
     *client = NULL;
     return 0;
@@ -444,14 +360,23 @@ int mkv_client_stats(struct mkv_client *c, struct mkv_client_stats *out)
         READ(connection_errors),
         READ(checksum_errors),
         READ(connects),
+        READ(reissued),
+        .rails = c->n_rails,
     };
 #undef READ
     struct table *t = mkv__table_get(c);
+    uint32_t missing = 0;
     all.servers = t->n;
     for (uint32_t i = 0; i < t->n; i++) {
-        all.servers_up += mkv__breaker_closed(t->servers[i]);
+        uint32_t state = __atomic_load_n(&t->servers[i]->state, __ATOMIC_RELAXED);
+        uint32_t usable = mkv__state_usable(state);
+        all.servers_up += usable != 0;
+        missing |= usable != 0 ? (~usable | state >> 16) & RAILS_ALL : 0;
     }
     mkv__table_put(t);
+    for (unsigned i = 0; i < c->n_rails; i++) {
+        all.rails_up += !(missing & RAIL_CLOSED(i));
+    }
     memcpy(out, &all, MKV_MIN(out->size, sizeof(all)));
     return 0;
 }

@@ -10,19 +10,22 @@ int mkv_client_fd(struct mkv_client *client)
     return client->forks == mkv__forks() ? client->event : -ECANCELED;
 }
 
-void mkv__notify(struct mkv_batch *b)
+bool mkv__notify(struct mkv_batch *b)
 {
     struct mkv_client *client = b->client;
     /* Under the mutex, so that whoever reaps finds the batch done, and whoever waits and destroys
      * one takes it out of the list first. */
     pthread_mutex_lock(&client->mutex);
-    b->next_done = NULL;
-    b->listed = true;
-    *client->done_end = b;
-    client->done_end = &b->next_done;
-    mkv__completion_done(&b->completion);
-    mkv__event_signal(client->event);
+    bool kept = mkv__completion_done(&b->completion);
+    if (kept) {
+        b->next_done = NULL;
+        b->listed = true;
+        *client->done_end = b;
+        client->done_end = &b->next_done;
+        mkv__event_signal(client->event);
+    }
     pthread_mutex_unlock(&client->mutex);
+    return kept;
 }
 
 void mkv__unnotify(struct mkv_batch *b)

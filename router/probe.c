@@ -29,7 +29,7 @@ const char *mkv__client_not_rdma(const struct mkv_client *client)
     return client->not_rdma;
 }
 
-static int ask(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, char **json)
+static int ask_once(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, char **json)
 {
     struct mkv_batch_options options = {.size = sizeof(options), .timeout_ns = timeout_ns};
     int r = mkv_batch_begin(b, MKV_OP_EXISTS, &options);
@@ -46,27 +46,37 @@ static int ask(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, char 
     return r < 0 ? r : *json == NULL ? -EPROTO : 0;
 }
 
+/* Over another rail where one does not get there. */
+static int ask(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, char **json)
+{
+    int r = ask_once(b, s, timeout_ns, json);
+    for (unsigned i = 1; r == -ECONNRESET && i < s->client->n_rails && mkv__server_up(s); i++) {
+        r = ask_once(b, s, timeout_ns, json);
+    }
+    return r;
+}
+
 struct look {
     struct mkv__task task;
     struct mkv__completion done;
-    struct server *server;
+    struct session *session;
     struct mkv__probe *out;
 };
 
 static void look(struct mkv__worker *worker, struct mkv__task *task)
 {
     struct look *l = MKV_CONTAINER_OF(task, struct look, task);
-    const struct server *s = l->server;
+    const struct session *s = l->session;
     (void)worker;
-    snprintf(l->out->address, sizeof(l->out->address), "%s", s->addresses[s->address]);
+    snprintf(l->out->address, sizeof(l->out->address), "%s", s->server->addresses[s->address]);
     l->out->version = s->version_high;
     if (s->conn != NULL) {
-        s->client->transport->describe(s->conn, l->out->path, sizeof(l->out->path));
+        s->rail->client->transport->describe(s->conn, l->out->path, sizeof(l->out->path));
     }
     if (l->out->error < 0) {
         snprintf(l->out->why, sizeof(l->out->why), "%s",
                  s->why[0] != '\0' ? s->why : mkv_error_text(l->out->error));
-        l->out->error = mkv__server_error(s) == -EACCES ? -EACCES : l->out->error;
+        l->out->error = mkv__server_error(s->server) == -EACCES ? -EACCES : l->out->error;
     }
     mkv__completion_done(&l->done);
 }
@@ -99,9 +109,12 @@ int mkv__client_probe(struct mkv_client *client, unsigned i, uint64_t timeout_ns
     if (i < t->n) {
         snprintf(out->name, sizeof(out->name), "%s", t->servers[i]->name);
         measure(b, t->servers[i], timeout_ns, out);
-        struct look l = {.task.run = look, .server = t->servers[i], .out = out};
+        const struct rail *rail = mkv__part_rail(&b->first); /* the one that was used last */
+        struct look l = {.task.run = look,
+                         .session = &t->servers[i]->sessions[rail != NULL ? rail->number : 0],
+                         .out = out};
         mkv__completion_init(&l.done, 1);
-        mkv__worker_post(client->worker, &l.task);
+        mkv__worker_post(l.session->rail->worker, &l.task);
         mkv__client_wait(client, &l.done);
     } else {
         out->error = -EINVAL; /* the list was replaced by a shorter one */

@@ -6,43 +6,104 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What one rail has to do with a region. */
+struct registration {
+    struct mkv_region *region;
+    struct rail *rail;
+    int result; /* of the add */
+    struct mkv__task add, drop;
+};
+
 struct mkv_region {
     struct mkv_client *client;
     struct mkv_region *next; /* of the client, under its mutex */
     unsigned users;          /* atomic: batches in flight */
+    unsigned references;     /* atomic: the caller's, and tasks on their way */
     void *addr;
     size_t len;
-    int result;
-    struct mkv__task task;
-    struct mkv__completion done;
+    struct mkv__completion added, dropped;
+    struct registration rails[];
 };
+
+static void put(struct mkv_region *r)
+{
+    if (__atomic_sub_fetch(&r->references, 1, __ATOMIC_ACQ_REL) == 0) {
+        free(r);
+    }
+}
 
 static void add(struct mkv__worker *worker, struct mkv__task *task)
 {
-    struct mkv_region *r = MKV_CONTAINER_OF(task, struct mkv_region, task);
+    struct registration *g = MKV_CONTAINER_OF(task, struct registration, add);
+    struct mkv_region *r = g->region;
     (void)worker;
-    r->result = r->client->transport->region_add(r->client->endpoint, r->addr, r->len);
-    mkv__completion_done(&r->done);
+    g->result = r->client->transport->region_add(g->rail->endpoint, r->addr, r->len);
+    mkv__completion_done(&r->added);
+    put(r);
 }
 
 static void drop(struct mkv__worker *worker, struct mkv__task *task)
 {
-    struct mkv_region *r = MKV_CONTAINER_OF(task, struct mkv_region, task);
+    struct registration *g = MKV_CONTAINER_OF(task, struct registration, drop);
+    struct mkv_region *r = g->region;
     (void)worker;
-    r->client->transport->region_remove(r->client->endpoint, r->addr, r->len);
-    mkv__completion_done(&r->done);
+    if (g->result == 0) {
+        r->client->transport->region_remove(g->rail->endpoint, r->addr, r->len);
+    }
+    mkv__completion_done(&r->dropped);
+    put(r);
 }
 
-static void on_worker(struct mkv_region *r, void (*run)(struct mkv__worker *, struct mkv__task *))
+/* On all rails at once. In a callback, where nobody may wait, on this one, and on the others as soon
+ * as their workers are told. */
+static void on_rails(struct mkv_region *r, bool adds)
 {
-    mkv__completion_init(&r->done, 1);
-    r->task.run = run;
-    if (mkv__client_in_callback(r->client)) {
-        run(r->client->worker, &r->task); /* in a callback */
-        return;
+    struct mkv_client *c = r->client;
+    const struct rail *here = mkv__client_rail(c);
+    struct mkv__completion *done = adds ? &r->added : &r->dropped;
+    unsigned n = c->n_rails;
+    mkv__completion_init(done, n);
+    __atomic_add_fetch(&r->references, n, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < n; i++) {
+        struct registration *g = &r->rails[i];
+        struct mkv__task *task = adds ? &g->add : &g->drop;
+        if (g->rail == here) {
+            task->run(g->rail->worker, task);
+        } else {
+            mkv__worker_post(g->rail->worker, task);
+        }
     }
-    mkv__worker_post(r->client->worker, &r->task);
-    mkv__client_wait(r->client, &r->done);
+    if (here == NULL) {
+        mkv__client_wait(c, done);
+    }
+}
+
+static struct mkv_region *new_region(struct mkv_client *client, void *addr, size_t len)
+{
+    unsigned n = client->n_rails;
+    struct mkv_region *r = calloc(1, sizeof(*r) + n * sizeof(struct registration));
+    if (r != NULL) {
+        *r = (struct mkv_region){.client = client, .references = 1, .addr = addr, .len = len};
+        for (unsigned i = 0; i < n; i++) {
+            r->rails[i].region = r;
+            r->rails[i].rail = &client->rails[i];
+            r->rails[i].add.run = add;
+            r->rails[i].drop.run = drop;
+        }
+    }
+    return r;
+}
+
+/* Of the rails whose answer is here. */
+static int first_result(const struct mkv_region *r)
+{
+    const struct rail *here = mkv__client_rail(r->client);
+    int error = 0;
+    for (unsigned i = r->client->n_rails; i-- > 0;) {
+        const struct registration *g = &r->rails[i];
+        error = (here == NULL || here == g->rail) && g->result < 0 ? g->result : error;
+    }
+    return error;
 }
 
 int mkv_region_open(struct mkv_client *client, void *addr, size_t len,
@@ -57,15 +118,15 @@ int mkv_region_open(struct mkv_client *client, void *addr, size_t len,
     if (options != NULL && options->kind != MKV_MEMORY_HOST) {
         return -ENOTSUP;
     }
-    struct mkv_region *r = calloc(1, sizeof(*r));
+    struct mkv_region *r = new_region(client, addr, len);
     if (r == NULL) {
         return -ENOMEM;
     }
-    *r = (struct mkv_region){.client = client, .addr = addr, .len = len};
-    on_worker(r, add);
-    if (r->result < 0) {
-        int error = r->result;
-        free(r);
+    on_rails(r, true);
+    int error = first_result(r);
+    if (error < 0) {
+        on_rails(r, false);
+        put(r);
         return error;
     }
     pthread_mutex_lock(&client->mutex);
@@ -105,11 +166,11 @@ int mkv_region_close(struct mkv_region **region)
         if (busy < 0) {
             return busy;
         }
-        on_worker(r, drop);
+        on_rails(r, false);
         __atomic_sub_fetch(&r->client->n_regions, 1, __ATOMIC_RELEASE);
         __atomic_sub_fetch(&r->client->objects, 1, __ATOMIC_RELEASE);
     }
-    free(r);
+    put(r);
     *region = NULL;
     return 0;
 }

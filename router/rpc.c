@@ -8,17 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct rpc *mkv__rpc_new(struct mkv_batch *batch)
+struct rpc *mkv__rpc_new(struct part *part)
 {
-    struct rpc *rpc = batch->spare_rpcs;
+    struct rpc *rpc = part->spare_rpcs;
     if (rpc != NULL) {
-        batch->spare_rpcs = rpc->next;
+        part->spare_rpcs = rpc->next;
     } else {
         rpc = calloc(1, sizeof(*rpc));
     }
     if (rpc != NULL) {
-        rpc->batch = batch;
+        rpc->part = part;
         rpc->state = RPC_IDLE;
+        rpc->again = AGAIN_NO;
         rpc->n = rpc->n_pieces = rpc->at = rpc->n_damaged = 0;
         rpc->error = 0;
         rpc->exposed = false;
@@ -74,7 +75,7 @@ static void add_piece(struct rpc *rpc, uint64_t offset, void *addr, uint64_t len
 
 int mkv__rpc_fill(struct rpc *rpc, const uint32_t *keys, uint32_t n)
 {
-    struct mkv_batch *b = rpc->batch;
+    struct mkv_batch *b = rpc->part->batch;
     size_t n_pieces = 0;
     for (uint32_t i = 0; i < n; i++) {
         n_pieces += b->values[keys[i]].n_segments;
@@ -107,10 +108,11 @@ static uint8_t type_of(const struct mkv_batch *b)
     return types[b->op];
 }
 
-static uint32_t flags_of(const struct mkv_batch *b)
+static uint32_t flags_of(const struct part *part)
 {
+    const struct mkv_batch *b = part->batch;
     /* In grace a key may be missing at its owner and be there at the next: later keys still count. */
-    bool prefix = b->flags & MKV_PREFIX && b->op == MKV_OP_GET && !mkv__batch_in_grace(b);
+    bool prefix = b->flags & MKV_PREFIX && b->op == MKV_OP_GET && !mkv__part_in_grace(part);
     uint32_t flags = prefix ? MKV_REQ_PREFIX : 0;
     flags |= b->flags & MKV_REPLACE && b->op == MKV_OP_SET ? MKV_REQ_REPLACE : 0;
     flags |= !(b->flags & MKV_NO_LEASE) && b->op == MKV_OP_EXISTS ? MKV_REQ_LEASE : 0;
@@ -119,7 +121,7 @@ static uint32_t flags_of(const struct mkv_batch *b)
 
 static void wire_key(const struct rpc *rpc, uint32_t i, struct mkv__wire_key *to)
 {
-    const struct mkv_batch *b = rpc->batch;
+    const struct mkv_batch *b = rpc->part->batch;
     const struct value *v = &b->values[rpc->keys[i]];
     *to = (struct mkv__wire_key){.key = b->keys + v->key_at,
                                  .key_len = v->key_len,
@@ -131,17 +133,17 @@ static void wire_key(const struct rpc *rpc, uint32_t i, struct mkv__wire_key *to
 
 int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
 {
-    struct mkv_batch *b = rpc->batch;
+    struct mkv_batch *b = rpc->part->batch;
     if (b->stat_out != NULL) {
         *type_out = MKV_TYPE_STAT;
         return 0;
     }
-    struct mkv__wire_key *keys = b->client->wire_keys;
+    struct mkv__wire_key *keys = rpc->session->rail->wire_keys;
     for (uint32_t i = 0; i < rpc->n; i++) {
         wire_key(rpc, i, &keys[i]);
     }
     struct mkv__request request = {.type = type_of(b),
-                                   .flags = flags_of(b),
+                                   .flags = flags_of(rpc->part),
                                    .namespace_ = b->namespace_,
                                    .namespace_len = b->namespace_len,
                                    .depth = b->first_depth,
@@ -149,7 +151,7 @@ int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
                                    .n_keys = rpc->n,
                                    .keys = keys};
     *type_out = request.type;
-    return mkv__request_encode(&request, b->client->body, MKV_MESSAGE_MAX);
+    return mkv__request_encode(&request, rpc->session->rail->body, MKV_MESSAGE_MAX);
 }
 
 /* Bytes of a get have come: into the sum of the value or values they belong to. */
@@ -175,22 +177,22 @@ static void landed(struct mkv__exposure *e, uint64_t offset, const void *data, s
 
 void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id)
 {
-    bool get = rpc->batch->op == MKV_OP_GET;
-    rpc->exposure = (struct mkv__exposure){.request_id = request_id,
-                                           .writable = get,
-                                           .pieces = rpc->pieces,
-                                           .n_pieces = rpc->n_pieces,
-                                           .len = rpc->offsets[rpc->n],
-                                           .landed = get && rpc->batch->client->verify ? landed
-                                                                                       : NULL,
-                                           .owner = rpc};
+    bool get = rpc->part->batch->op == MKV_OP_GET;
+    rpc->exposure = (struct mkv__exposure){
+        .request_id = request_id,
+        .writable = get,
+        .pieces = rpc->pieces,
+        .n_pieces = rpc->n_pieces,
+        .len = rpc->offsets[rpc->n],
+        .landed = get && rpc->part->batch->client->verify ? landed : NULL,
+        .owner = rpc};
 }
 
 static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *from,
                        struct answer *to)
 {
-    const struct value *v = &rpc->batch->values[rpc->keys[i]];
-    struct mkv_client *client = rpc->batch->client;
+    const struct value *v = &rpc->part->batch->values[rpc->keys[i]];
+    struct mkv_client *client = rpc->part->batch->client;
     if (from->status != MKV_WIRE_HIT) {
         return;
     }
@@ -203,24 +205,25 @@ static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     COUNT(client, checksum_errors, 1);
     MKV_LIMITED(&client->log, &client->damage_limit, MKV__LOG_WARNING,
                 "%s: a value did not match its checksum and is taken for a miss",
-                rpc->server->name);
-    wire_key(rpc, i, &client->wire_keys[rpc->n_damaged]);
-    client->wire_keys[rpc->n_damaged].checksum = from->checksum;
-    client->wire_keys[rpc->n_damaged++].generation = from->generation;
+                rpc->session->server->name);
+    struct mkv__wire_key *damaged = &rpc->session->rail->wire_keys[rpc->n_damaged++];
+    wire_key(rpc, i, damaged);
+    damaged->checksum = from->checksum;
+    damaged->generation = from->generation;
 }
 
 /* Has the server verify what was damaged again, so that nothing bad lives for ever behind "kept". */
 static void report(struct rpc *rpc)
 {
-    struct mkv_client *client = rpc->batch->client;
+    struct rail *rail = rpc->session->rail;
     struct mkv__request request = {.type = MKV_TYPE_REPORT,
-                                   .namespace_ = rpc->batch->namespace_,
-                                   .namespace_len = rpc->batch->namespace_len,
+                                   .namespace_ = rpc->part->batch->namespace_,
+                                   .namespace_len = rpc->part->batch->namespace_len,
                                    .n_keys = rpc->n_damaged,
-                                   .keys = client->wire_keys};
-    int64_t len = mkv__request_encode(&request, client->body, MKV_MESSAGE_MAX);
+                                   .keys = rail->wire_keys};
+    int64_t len = mkv__request_encode(&request, rail->body, MKV_MESSAGE_MAX);
     if (len > 0) {
-        mkv__server_tell(rpc->server, MKV_TYPE_REPORT, client->body, (uint32_t)len);
+        mkv__session_tell(rpc->session, MKV_TYPE_REPORT, rail->body, (uint32_t)len);
     }
 }
 
@@ -238,7 +241,7 @@ static bool fits(enum mkv_op op, uint8_t status)
 
 static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *from)
 {
-    struct mkv_batch *b = rpc->batch;
+    struct mkv_batch *b = rpc->part->batch;
     struct answer *to = &b->answers[rpc->keys[i]];
     const struct value *v = &b->values[rpc->keys[i]];
     static const uint8_t statuses[] = {
@@ -267,7 +270,10 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     to->error = error;
     to->length = from->length;
     to->differs = from->status == MKV_WIRE_KEPT && from->checksum != v->checksum;
-    if (from->status == MKV_WIRE_LATE && rpc->server->going_away) {
+    if (from->status == MKV_WIRE_BUSY && v->reissued > 0) {
+        to->again = AGAIN_BUSY; /* most likely with what we have sent before */
+    }
+    if (from->status == MKV_WIRE_LATE && rpc->session->going_away) {
         to->error = -ECONNRESET; /* it takes no new work: the next in rank does */
     }
     if (b->op == MKV_OP_GET) {
@@ -281,21 +287,20 @@ static void answer_stat(struct rpc *rpc, const struct mkv__message *message)
     if (text != NULL) {
         memcpy(text, message->body, message->body_len);
         text[message->body_len] = '\0';
-        *rpc->batch->stat_out = text;
+        *rpc->part->batch->stat_out = text;
     }
 }
 
 void mkv__rpc_answer(struct rpc *rpc, const struct mkv__message *message)
 {
-    struct mkv_client *client = rpc->batch->client;
     struct mkv__reply reply;
-    if (rpc->batch->stat_out != NULL && message->type == MKV_TYPE_REPLY_TO(MKV_TYPE_STAT)) {
+    if (rpc->part->batch->stat_out != NULL && message->type == MKV_TYPE_REPLY_TO(MKV_TYPE_STAT)) {
         answer_stat(rpc, message);
         return;
     }
-    if (message->type != MKV_TYPE_REPLY_TO(type_of(rpc->batch)) ||
-        mkv__reply_decode(message->type, message->body, message->body_len, client->wire_answers,
-                          MKV_KEYS_MAX, &reply) < 0 ||
+    if (message->type != MKV_TYPE_REPLY_TO(type_of(rpc->part->batch)) ||
+        mkv__reply_decode(message->type, message->body, message->body_len,
+                          rpc->session->rail->wire_answers, MKV_KEYS_MAX, &reply) < 0 ||
         reply.n != rpc->n) {
         rpc->error = -EPROTO;
         return;
@@ -310,16 +315,17 @@ void mkv__rpc_answer(struct rpc *rpc, const struct mkv__message *message)
 
 void mkv__rpc_finished(struct rpc *rpc, int error)
 {
-    struct mkv_batch *b = rpc->batch;
+    struct mkv_batch *b = rpc->part->batch;
     rpc->state = RPC_IDLE;
     for (uint32_t i = 0; error < 0 && i < rpc->n; i++) {
         struct answer *a = &b->answers[rpc->keys[i]];
         if (a->status != MKV_MISS) { /* the first round's: its owner did answer */
             *a = (struct answer){.status = MKV_UNKNOWN, .error = error};
         }
+        a->again = error == -ECONNRESET ? (uint8_t)rpc->again : AGAIN_NO;
     }
     if (b->stat_out != NULL && error < 0) {
-        b->stop_error = error;
+        b->stat_error = error;
     }
-    mkv__batch_rpc_done(b);
+    mkv__part_rpc_done(rpc->part);
 }

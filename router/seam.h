@@ -11,17 +11,19 @@
 struct mkv__config;
 
 struct mkv__client_seam {
-    const struct mkv__transport *transport; /* NULL: tcp */
+    const struct mkv__transport *transport; /* NULL: as configured */
     struct mkv__config *config;   /* loaded, its warnings told; transferred, always; NULL: none */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
-    bool manual; /* no thread: the test turns the worker; mkv_batch_wait must not be called */
+    unsigned rails; /* so many, whatever the transport says; 0: as it says */
+    bool manual;    /* no thread: the test turns the workers; mkv_batch_wait must not be called */
 };
 
-/* mkv_client_open; seam NULL: tcp and a thread. */
+/* mkv_client_open; seam NULL: as it is configured. */
 int mkv__client_open_on(const struct mkv_client_options *options,
                         const struct mkv__client_seam *seam, struct mkv_client **client_out,
                         struct mkv_error *error_out);
-struct mkv__worker *mkv__client_worker(struct mkv_client *client);
+unsigned mkv__client_n_rails(const struct mkv_client *client);
+struct mkv__worker *mkv__client_worker(struct mkv_client *client, unsigned rail);
 
 #endif

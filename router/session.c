@@ -1,6 +1,7 @@
 /*
- * One transport session per server: connected lazily, remade by probes with jittered back-off while
- * the breaker is open; slots for the requests that are out, a queue for those that are not.
+ * One transport session per server and rail: connected lazily; made anew at once when it is lost,
+ * and by probes with jittered back-off while the breaker is open. Slots for the requests that are
+ * out, a queue for those that are not.
  */
 #include "router/internal.h"
 
@@ -10,16 +11,23 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FAIR_NS 10000000u /* an answer may take so long before it counts against a server */
+#define FAIR_NS 10000000u   /* an answer may take so long before it counts against a server */
+#define LOOK_NS 1000000000u /* how often a session that is degraded is looked at */
 
 static void probe(struct mkv__worker *worker, struct mkv__timer *timer);
-static void pump(struct server *s);
+static void look(struct mkv__worker *worker, struct mkv__timer *timer);
+static void pump(struct session *s);
 static void refill(struct mkv__worker *worker, struct mkv__deferred *deferred);
+static void connect_session(struct session *s);
 
-void mkv__server_init(struct server *s)
+void mkv__session_init(struct session *s, struct server *server, struct rail *rail)
 {
-    mkv__breaker_init(s, probe);
+    s->server = server;
+    s->rail = rail;
+    mkv__timer_init(&s->probe, probe);
+    mkv__timer_init(&s->look, look);
     s->refill.run = refill;
+    s->address = rail->number % server->n_addresses;
     s->max_out = MKV_REQUESTS_MAX;
     s->waiting_end = &s->waiting;
     for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
@@ -27,7 +35,7 @@ void mkv__server_init(struct server *s)
     }
 }
 
-static struct rpc *unqueue(struct server *s)
+static struct rpc *unqueue(struct session *s)
 {
     struct rpc *rpc = s->waiting;
     if (rpc != NULL) {
@@ -39,7 +47,7 @@ static struct rpc *unqueue(struct server *s)
     return rpc;
 }
 
-static void requeue_first(struct server *s, struct rpc *rpc)
+static void requeue_first(struct session *s, struct rpc *rpc)
 {
     rpc->state = RPC_WAITING;
     rpc->next_waiting = s->waiting;
@@ -49,7 +57,7 @@ static void requeue_first(struct server *s, struct rpc *rpc)
     s->waiting = rpc;
 }
 
-static void queue(struct server *s, struct rpc *rpc)
+static void queue(struct session *s, struct rpc *rpc)
 {
     rpc->state = RPC_WAITING;
     rpc->next_waiting = NULL;
@@ -57,10 +65,12 @@ static void queue(struct server *s, struct rpc *rpc)
     s->waiting_end = &rpc->next_waiting;
 }
 
-static void fail_waiting(struct server *s, int error)
+/* What waits has not been sent: over another rail it may be. */
+static void fail_waiting(struct session *s, int error)
 {
     struct rpc *rpc;
     while ((rpc = unqueue(s)) != NULL) {
+        rpc->again = AGAIN_UNSENT;
         mkv__rpc_finished(rpc, error);
     }
 }
@@ -69,7 +79,7 @@ static void fail_waiting(struct server *s, int error)
 
 static void free_slot(struct rpc *rpc)
 {
-    struct server *s = rpc->server;
+    struct session *s = rpc->session;
     s->slots[rpc->slot] = NULL;
     s->generations[rpc->slot]++;
     s->free_slots[s->n_free++] = rpc->slot;
@@ -79,16 +89,38 @@ static void free_slot(struct rpc *rpc)
  * would only be tried again, in this turn, without end. */
 static void leave_slot(struct rpc *rpc)
 {
-    struct server *s = rpc->server;
+    struct session *s = rpc->session;
     free_slot(rpc);
     if (s->waiting != NULL) {
-        mkv__worker_defer(s->client->worker, &s->refill);
+        mkv__worker_defer(s->rail->worker, &s->refill);
     }
+}
+
+/* Is it as good as it should be? Nobody tells when that changes. */
+static void look_at(struct session *s)
+{
+    struct mkv_client *client = s->rail->client;
+    bool degraded = client->transport->degraded(s->conn);
+    if (degraded != s->degraded || s->good == degraded) {
+        char path[200];
+        client->transport->describe(s->conn, path, sizeof(path));
+        s->degraded = degraded;
+        mkv__breaker_rail(s, !degraded, path);
+    }
+    if (degraded && client->n_rails > 1) {
+        mkv__timer_set(s->rail->worker, &s->look, mkv__worker_now(s->rail->worker) + LOOK_NS);
+    }
+}
+
+static void look(struct mkv__worker *worker, struct mkv__timer *timer)
+{
+    (void)worker;
+    look_at(MKV_CONTAINER_OF(timer, struct session, look));
 }
 
 static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello *peer)
 {
-    struct server *s = arg;
+    struct session *s = arg;
     (void)conn;
     s->open = true;
     s->going_away = s->full = false;
@@ -96,13 +128,14 @@ static void on_opened(struct mkv__conn *conn, void *arg, const struct mkv__hello
                                         : MKV_REQUESTS_MAX;
     s->version_high = peer->version_high;
     s->n_connects++;
-    COUNT(s->client, connects, 1);
-    MKV_DEBUG(&s->client->log, "%s: connected", s->name);
+    COUNT(s->rail->client, connects, 1);
+    MKV_DEBUG(&s->rail->client->log, "%s: connected", s->server->name);
     mkv__breaker_close(s);
+    look_at(s);
     pump(s);
 }
 
-static struct rpc *rpc_of(struct server *s, uint64_t request_id)
+static struct rpc *rpc_of(struct session *s, uint64_t request_id)
 {
     uint32_t slot = (uint32_t)request_id;
     struct rpc *rpc = slot < MKV_REQUESTS_MAX ? s->slots[slot] : NULL;
@@ -111,12 +144,16 @@ static struct rpc *rpc_of(struct server *s, uint64_t request_id)
 
 static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__message *message)
 {
-    struct server *s = arg;
+    struct session *s = arg;
     if (message->type == MKV_TYPE_GOAWAY) {
         s->going_away = true;
         mkv__breaker_failed(s, -ECONNRESET, "the server is going away");
         mkv__breaker_open(s);
+        mkv__breaker_change(s, 0, SERVER_AWAY);
         return;
+    }
+    if (s->rail->client->transport->degraded(conn) != s->degraded) {
+        look_at(s);
     }
     struct rpc *rpc = rpc_of(s, message->request_id);
     if (rpc == NULL || rpc->state != RPC_SENT) {
@@ -128,10 +165,10 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
         mkv__breaker_failed(s, -EPROTO, "an answer that makes no sense");
     } else {
         s->failures = 0;
-        s->judged_ns = mkv__worker_now(s->client->worker);
+        s->judged_ns = mkv__worker_now(s->rail->worker);
     }
     if (rpc->exposed) {
-        s->client->transport->conceal(conn, &rpc->exposure, true);
+        s->rail->client->transport->conceal(conn, &rpc->exposure, true);
     } else {
         leave_slot(rpc);
         mkv__rpc_finished(rpc, rpc->error);
@@ -141,19 +178,21 @@ static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__mess
 static void on_concealed(struct mkv__exposure *exposure)
 {
     struct rpc *rpc = exposure->owner;
-    int error = rpc->state == RPC_SENT ? -ECONNRESET : rpc->error;
     rpc->exposed = false;
+    if (rpc->state == RPC_SENT) {
+        return; /* the session dies: `closed` ends it, when it is known what becomes of the rail */
+    }
     if (rpc->state == RPC_RETREATING) {
-        struct server *s = rpc->server;
+        struct session *s = rpc->session;
         free_slot(rpc);
         requeue_first(s, rpc);
         if (!s->full) { /* the fence took longer than the room took to come */
-            mkv__worker_defer(s->client->worker, &s->refill);
+            mkv__worker_defer(s->rail->worker, &s->refill);
         }
         return;
     }
     leave_slot(rpc);
-    mkv__rpc_finished(rpc, error);
+    mkv__rpc_finished(rpc, rpc->error);
 }
 
 static void on_cancelled(struct mkv__conn *conn, void *arg, uint64_t request_id)
@@ -165,37 +204,95 @@ static void on_cancelled(struct mkv__conn *conn, void *arg, uint64_t request_id)
 
 static void on_writable(struct mkv__conn *conn, void *arg)
 {
-    struct server *s = arg;
+    struct session *s = arg;
     (void)conn;
     s->full = false;
     pump(s);
 }
 
+/* All that is out or waits; from now on nobody can withdraw it. */
+static struct rpc *take_all(struct session *s, bool lost)
+{
+    struct rpc *all = NULL, **end = &all, *rpc;
+    for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
+        if ((rpc = s->slots[i]) != NULL) {
+            free_slot(rpc);
+            rpc->state = RPC_ANSWERED;
+            rpc->again = lost ? AGAIN_LOST : AGAIN_NO;
+            *end = rpc;
+            end = &rpc->next_waiting;
+        }
+    }
+    while ((rpc = unqueue(s)) != NULL) {
+        rpc->state = RPC_ANSWERED;
+        rpc->again = AGAIN_UNSENT;
+        *end = rpc;
+        end = &rpc->next_waiting;
+    }
+    *end = NULL;
+    return all;
+}
+
+/* A session that was in use is made anew at once, since that alone tells whether the server is
+ * there; but not again and again. */
+static bool worth_another(struct session *s, bool was_open, int error)
+{
+    uint64_t pause = mkv__config_duration(s->rail->client->config, MKV_OPT_BREAKER_PROBE);
+    uint64_t now = mkv__worker_now(s->rail->worker), before = s->lost_ns;
+    if (!was_open || error != -ECONNRESET || s->going_away || mkv__timer_armed(&s->probe)) {
+        return false;
+    }
+    s->lost_ns = now;
+    return before == 0 || now - before >= pause;
+}
+
+/* Returns whether to connect at once. */
+static bool broke(struct session *s, bool was_open, int error, const char *why)
+{
+    const struct server *server = s->server;
+    COUNT(s->rail->client, connection_errors, 1);
+    s->address = (s->address + 1) % server->n_addresses;
+    snprintf(s->why, sizeof(s->why), "%s", why);
+    mkv__breaker_rail(s, false, why);
+    mkv__breaker_change(s, RAIL_OPEN(s->rail->number), 0);
+    if (was_open) {
+        MKV_DEBUG(&s->rail->client->log, "%s: session lost: %s", server->name, why);
+    }
+    if (worth_another(s, was_open, error)) {
+        return true;
+    }
+    mkv__breaker_failed(s, error, why);
+    /* Who refuses one rail refuses all. */
+    if (!was_open && (server->n_addresses == 1 || error == -EACCES)) {
+        mkv__breaker_change(s, 0, SERVER_AWAY);
+    }
+    return false;
+}
+
 static void on_closed(struct mkv__conn *conn, void *arg, int error, const char *why)
 {
-    struct server *s = arg;
+    struct session *s = arg;
     (void)conn;
-    bool was_open = s->open;
-    s->conn = NULL;
-    s->open = false;
-    if (error != -ECANCELED) {
-        COUNT(s->client, connection_errors, 1);
-        s->address = (s->address + 1) % s->n_addresses;
-        if (was_open) {
-            MKV_DEBUG(&s->client->log, "%s: session lost: %s", s->name, why);
-        }
-        mkv__breaker_failed(s, error, why);
-    }
+    bool was_open = s->open, at_once = false;
     /* A session that we renew is as lost to its requests as one that broke. */
     int told = error == -EACCES || (error == -ECANCELED && !s->renewing) ? error : -ECONNRESET;
-    for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
-        struct rpc *rpc = s->slots[i];
-        if (rpc != NULL) {
-            free_slot(rpc);
-            mkv__rpc_finished(rpc, told);
-        }
+    struct rpc *all = take_all(s, was_open && error != -EPROTO && told == -ECONNRESET);
+    s->conn = NULL;
+    s->open = false;
+    mkv__timer_stop(s->rail->worker, &s->look);
+    if (error != -ECANCELED) {
+        at_once = broke(s, was_open, error, why);
+    } else if (s->renewing) {
+        mkv__breaker_change(s, RAIL_OPEN(s->rail->number), 0);
     }
-    fail_waiting(s, told);
+    while (all != NULL) {
+        struct rpc *rpc = all;
+        all = rpc->next_waiting;
+        mkv__rpc_finished(rpc, told);
+    }
+    if (at_once && s->conn == NULL) {
+        connect_session(s);
+    }
 }
 
 static const struct mkv__conn_handlers handlers = {
@@ -206,10 +303,10 @@ static const struct mkv__conn_handlers handlers = {
     .closed = on_closed,
 };
 
-static void connect_session(struct server *s)
+static void connect_session(struct session *s)
 {
-    const char *address = s->addresses[s->address];
-    int r = s->client->transport->connect(s->client->endpoint, address, &handlers, s, &s->conn);
+    const char *address = s->server->addresses[s->address];
+    int r = s->rail->client->transport->connect(s->rail->endpoint, address, &handlers, s, &s->conn);
     if (r < 0) {
         s->conn = NULL;
         mkv__breaker_failed(s, -ECONNRESET, mkv__error_text(r));
@@ -219,7 +316,7 @@ static void connect_session(struct server *s)
 
 static void probe(struct mkv__worker *worker, struct mkv__timer *timer)
 {
-    struct server *s = MKV_CONTAINER_OF(timer, struct server, probe);
+    struct session *s = MKV_CONTAINER_OF(timer, struct session, probe);
     (void)worker;
     if (s->open && s->n_free < MKV_REQUESTS_MAX) {
         mkv__breaker_probe_later(s, false); /* what is in flight may end; it has deadlines */
@@ -228,7 +325,7 @@ static void probe(struct mkv__worker *worker, struct mkv__timer *timer)
     if (s->open) {
         /* It was too slow, or went away: a new session shows whether it is back. */
         s->renewing = true;
-        s->client->transport->close(s->conn);
+        s->rail->client->transport->close(s->conn);
         s->renewing = false;
     }
     if (s->conn == NULL) {
@@ -236,22 +333,22 @@ static void probe(struct mkv__worker *worker, struct mkv__timer *timer)
     }
 }
 
-void mkv__server_shut(struct server *s)
+void mkv__session_shut(struct session *s)
 {
-    mkv__timer_stop(s->client->worker, &s->probe);
+    mkv__timer_stop(s->rail->worker, &s->probe);
     if (s->conn != NULL) {
-        s->client->transport->close(s->conn);
+        s->rail->client->transport->close(s->conn);
     }
-    mkv__timer_stop(s->client->worker, &s->probe);
+    mkv__timer_stop(s->rail->worker, &s->probe);
     fail_waiting(s, -ECANCELED);
-    mkv__worker_undefer(s->client->worker, &s->refill);
+    mkv__worker_undefer(s->rail->worker, &s->refill);
 }
 
 /* Requests ------------------------------------------------------------------------------------- */
 
-static int issue(struct server *s, struct rpc *rpc)
+static int issue(struct session *s, struct rpc *rpc)
 {
-    struct mkv_client *client = s->client;
+    struct mkv_client *client = s->rail->client;
     uint8_t type = 0;
     int64_t len = mkv__rpc_encode(rpc, &type);
     if (len < 0) {
@@ -259,17 +356,17 @@ static int issue(struct server *s, struct rpc *rpc)
     }
     rpc->slot = s->free_slots[--s->n_free];
     uint64_t id = (uint64_t)s->generations[rpc->slot] << 32 | rpc->slot;
-    uint64_t now = mkv__worker_now(client->worker);
-    uint64_t left = rpc->batch->deadline_ns > now ? rpc->batch->deadline_ns - now : 0;
+    uint64_t now = mkv__worker_now(s->rail->worker);
+    uint64_t left = rpc->part->batch->deadline_ns > now ? rpc->part->batch->deadline_ns - now : 0;
     rpc->sent_ns = now;
     rpc->error = 0; /* an earlier try's may be there */
     s->slots[rpc->slot] = rpc;
     struct mkv__message message = {
         .type = type,
-        .cls = rpc->batch->flags & MKV_BACKGROUND ? MKV_CLASS_BACKGROUND : MKV_CLASS_URGENT,
+        .cls = rpc->part->batch->flags & MKV_BACKGROUND ? MKV_CLASS_BACKGROUND : MKV_CLASS_URGENT,
         .request_id = id,
         .deadline_ms = (uint32_t)(left / 1000000u) + 1,
-        .body = client->body,
+        .body = s->rail->body,
         .body_len = (uint32_t)len,
     };
     int r = 0;
@@ -299,7 +396,7 @@ static int issue(struct server *s, struct rpc *rpc)
     return r;
 }
 
-static void pump(struct server *s)
+static void pump(struct session *s)
 {
     while (s->open && s->conn != NULL && s->waiting != NULL &&
            MKV_REQUESTS_MAX - s->n_free < s->max_out) {
@@ -322,14 +419,16 @@ static void pump(struct server *s)
 static void refill(struct mkv__worker *worker, struct mkv__deferred *deferred)
 {
     (void)worker;
-    pump(MKV_CONTAINER_OF(deferred, struct server, refill));
+    pump(MKV_CONTAINER_OF(deferred, struct session, refill));
 }
 
-void mkv__server_submit(struct rpc *rpc)
+void mkv__session_submit(struct rpc *rpc)
 {
-    struct server *s = rpc->server;
-    if (!mkv__breaker_closed(s) && !s->open && rpc->batch->stat_out == NULL) {
-        mkv__rpc_finished(rpc, mkv__server_error(s) == -EACCES ? -EACCES : -ECONNRESET);
+    struct session *s = rpc->session;
+    bool used = (mkv__server_usable(s->server) & RAIL_CLOSED(s->rail->number)) != 0;
+    if (!used && !s->open && rpc->part->batch->stat_out == NULL) {
+        rpc->again = AGAIN_UNSENT;
+        mkv__rpc_finished(rpc, mkv__server_error(s->server) == -EACCES ? -EACCES : -ECONNRESET);
         return;
     }
     queue(s, rpc);
@@ -340,7 +439,7 @@ void mkv__server_submit(struct rpc *rpc)
     }
 }
 
-static void remove_waiting(struct server *s, struct rpc *rpc)
+static void remove_waiting(struct session *s, struct rpc *rpc)
 {
     for (struct rpc **p = &s->waiting; *p != NULL; p = &(*p)->next_waiting) {
         if (*p == rpc) {
@@ -356,36 +455,36 @@ static void remove_waiting(struct server *s, struct rpc *rpc)
 /* A caller's very short deadline says nothing about the server. Neither do the other requests of a
  * batch, that were out in the same time: a large one would open the breaker by itself, and of a
  * server that has only been slow. */
-static bool counts_as_late(const struct server *s, const struct rpc *rpc)
+static bool counts_as_late(const struct session *s, const struct rpc *rpc)
 {
     return rpc->error == -ETIMEDOUT && rpc->sent_ns >= s->judged_ns &&
-           mkv__worker_now(s->client->worker) - rpc->sent_ns >= FAIR_NS;
+           mkv__worker_now(s->rail->worker) - rpc->sent_ns >= FAIR_NS;
 }
 
-static void withdraw_sent(struct server *s, struct rpc *rpc)
+static void withdraw_sent(struct session *s, struct rpc *rpc)
 {
     if (counts_as_late(s, rpc)) {
-        s->judged_ns = mkv__worker_now(s->client->worker);
+        s->judged_ns = mkv__worker_now(s->rail->worker);
         mkv__breaker_failed(s, -ETIMEDOUT, "no answer in time");
     }
     rpc->state = RPC_ANSWERED;
     if (rpc->exposed) {
-        s->client->transport->conceal(s->conn, &rpc->exposure, false);
+        s->rail->client->transport->conceal(s->conn, &rpc->exposure, false);
     } else {
         leave_slot(rpc);
         mkv__rpc_finished(rpc, rpc->error);
     }
 }
 
-void mkv__server_withdraw(struct rpc *rpc, int error)
+void mkv__session_withdraw(struct rpc *rpc, int error)
 {
-    struct server *s = rpc->server;
+    struct session *s = rpc->session;
     if (rpc->state == RPC_IDLE || rpc->state == RPC_ANSWERED) {
         return;
     }
     rpc->error = error;
     if (error == -ETIMEDOUT) {
-        COUNT(s->client, timeouts, 1);
+        COUNT(s->rail->client, timeouts, 1);
     }
     if (rpc->state == RPC_WAITING) {
         remove_waiting(s, rpc);
@@ -397,7 +496,7 @@ void mkv__server_withdraw(struct rpc *rpc, int error)
     }
 }
 
-void mkv__server_tell(struct server *s, uint8_t type, const uint8_t *body, uint32_t len)
+void mkv__session_tell(struct session *s, uint8_t type, const uint8_t *body, uint32_t len)
 {
     if (!s->open || s->n_free == 0) {
         return;
@@ -409,5 +508,5 @@ void mkv__server_tell(struct server *s, uint8_t type, const uint8_t *body, uint3
                                    .request_id = (uint64_t)s->generations[slot]++ << 32 | slot,
                                    .body = body,
                                    .body_len = len};
-    (void)s->client->transport->send(s->conn, &message);
+    (void)s->rail->client->transport->send(s->conn, &message);
 }

@@ -194,7 +194,7 @@ static void a_late_fence_delays_nobody_for_ever(void **state)
     unsigned char value[PAGE] = {1};
     struct mkv_batch *b = rig_one(&rig, MKV_OP_SET, "k", value, PAGE, NULL);
     assert_int_equal(mkv_batch_submit(b), 0);
-    mkv__worker_turn(mkv__client_worker(rig.client), 0);
+    mkv__worker_turn(mkv__client_worker(rig.client, 0), 0);
     assert_int_equal(refusals, 1);
     spied->writable(spied_conn, spied_arg);
     assert_int_equal(rig_wait(&rig, b), 0);

@@ -37,7 +37,7 @@ static void free_server(struct server *s)
 
 static struct server *new_server(struct mkv_client *client, const struct mkv__server_entry *e)
 {
-    struct server *s = calloc(1, sizeof(*s));
+    struct server *s = calloc(1, sizeof(*s) + client->n_rails * sizeof(struct session));
     if (s == NULL || (s->addresses = calloc(e->n_addresses, sizeof(*s->addresses))) == NULL) {
         free_server(s);
         return NULL;
@@ -50,7 +50,11 @@ static struct server *new_server(struct mkv_client *client, const struct mkv__se
         snprintf(s->addresses[i], sizeof(s->addresses[i]), "%s", e->addresses[i].text);
     }
     s->hash = mkv__place_server(s->name);
-    mkv__server_init(s);
+    s->state = RAILS_ALL >> (MKV_RAILS_MAX - client->n_rails); /* all closed */
+    s->retiring = client->n_rails;
+    for (unsigned i = 0; i < client->n_rails; i++) {
+        mkv__session_init(&s->sessions[i], s, &client->rails[i]);
+    }
     return s;
 }
 
@@ -129,17 +133,24 @@ void mkv__table_put(struct table *table)
 
 static void retire(struct mkv__worker *worker, struct mkv__task *task)
 {
-    struct server *s = MKV_CONTAINER_OF(task, struct server, retire);
+    struct session *session = MKV_CONTAINER_OF(task, struct session, retire);
+    struct server *s = session->server;
     (void)worker;
-    mkv__server_shut(s);
-    free_server(s);
+    mkv__session_shut(session);
+    if (__atomic_sub_fetch(&s->retiring, 1, __ATOMIC_ACQ_REL) == 0) {
+        free_server(s);
+    }
 }
 
 void mkv__server_put(struct server *server)
 {
-    if (__atomic_sub_fetch(&server->references, 1, __ATOMIC_ACQ_REL) == 0) {
-        server->retire.run = retire;
-        mkv__worker_post(server->client->worker, &server->retire);
+    if (__atomic_sub_fetch(&server->references, 1, __ATOMIC_ACQ_REL) > 0) {
+        return;
+    }
+    const struct mkv_client *client = server->client;
+    for (unsigned i = 0, n = client->n_rails; i < n; i++) {
+        server->sessions[i].retire.run = retire;
+        mkv__worker_post(client->rails[i].worker, &server->sessions[i].retire);
     }
 }
 
@@ -153,7 +164,7 @@ uint32_t mkv__table_place(const struct table *table, uint64_t key_hash, uint32_t
     for (uint32_t i = 0; i < table->n; i++) {
         uint64_t draw = mkv__place_draw(key_hash, table->servers[i]->hash);
         uint32_t weight = table->weights[i];
-        if (!mkv__breaker_closed(table->servers[i]) ||
+        if (!mkv__server_up(table->servers[i]) ||
             (after != MKV_NO_SERVER &&
              !mkv__place_before(after_draw, table->weights[after], draw, weight))) {
             continue;

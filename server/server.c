@@ -121,14 +121,24 @@ static int check_address(const struct mkv__config *config, char *why, size_t len
     return 0;
 }
 
+/* Worker k serves rail k mod n: near its NIC, or the one that has the address. */
+static int node_of(const struct mkv__server *s, unsigned rail)
+{
+    int node = s->rails.rails[rail].numa_node;
+    return node >= 0
+               ? node
+               : s->transport->numa_node(mkv__config_address(s->config, MKV_OPT_LISTEN)->text);
+}
+
 static int make_member(struct mkv__server *s, struct member *m)
 {
     char name[16];
+    unsigned rail = (unsigned)(m - s->members) % s->rails.n;
     snprintf(name, sizeof(name), "memkv-%u", s->n);
     struct mkv__worker_options w = {
         .name = name,
         .cpus = mkv__config_string(s->config, MKV_OPT_WORKERS_CPUS),
-        .numa_node = s->transport->numa_node(mkv__config_address(s->config, MKV_OPT_LISTEN)->text),
+        .numa_node = node_of(s, rail),
         .no_spin = !mkv__config_bool(s->config, MKV_OPT_SPIN),
         .log = s->log,
         .quiescent = mkv__store_quiescent,
@@ -143,6 +153,7 @@ static int make_member(struct mkv__server *s, struct member *m)
         return r;
     }
     struct mkv__endpoint_options e = s->endpoint_options;
+    mkv__rail_options(&s->rails, rail, &e);
     e.lanes = (uint8_t)mkv__config_count(s->config, MKV_OPT_LANES);
     e.connect_timeout_ns = HANDSHAKE_NS;
     e.idle_ping_ns = 30000000000u;
@@ -169,10 +180,11 @@ static int make_member(struct mkv__server *s, struct member *m)
     return mkv__service_create(&o, &m->service);
 }
 
-static unsigned workers_wanted(const struct mkv__config *config)
+/* One for each rail at least. */
+static unsigned workers_wanted(const struct mkv__server *s)
 {
-    uint64_t n = mkv__config_count(config, MKV_OPT_WORKERS);
-    return n < 1 ? 1 : n > WORKERS_MAX ? WORKERS_MAX : (unsigned)n;
+    uint64_t n = mkv__config_count(s->config, MKV_OPT_WORKERS);
+    return (unsigned)MKV_MIN(MKV_MAX(n, s->rails.n), WORKERS_MAX);
 }
 
 int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
@@ -207,7 +219,7 @@ int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
         snprintf(why, why_len, "memory: %s cannot be had on this machine (%s)", size, strerror(-r));
         return r;
     }
-    while (r == 0 && s->n < workers_wanted(config)) {
+    while (r == 0 && s->n < workers_wanted(s)) {
         r = make_member(s, &s->members[s->n++]);
     }
     if (r < 0) {

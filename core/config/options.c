@@ -245,7 +245,8 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .min = 1,
             .max = 64,
             .help =
-                "Threads that serve. A client has one of its own. One keeps a network card of some "
+                "Threads that serve; over RDMA at least one for each network card, which it runs "
+                "near. A client has one for each card of its own. One keeps a card of some "
                 "100 Gbit/s busy.",
         },
     [MKV_OPT_WORKERS_CPUS] =

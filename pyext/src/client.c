@@ -337,12 +337,13 @@ static PyObject *client_stats(struct client *self, PyObject *unused)
     }
 #define ULL(x) (unsigned long long)(x)
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsKsKsKsKsKsKsK}", "batches", ULL(s.batches), "keys", ULL(s.keys), "hits",
-        ULL(s.hits), "misses", ULL(s.misses), "unknown", ULL(s.unknown), "bytes_read",
+        "{sKsKsKsKsKsKsKsKsKsKsKsKsKsKsKsKsKsK}", "batches", ULL(s.batches), "keys", ULL(s.keys),
+        "hits", ULL(s.hits), "misses", ULL(s.misses), "unknown", ULL(s.unknown), "bytes_read",
         ULL(s.bytes_read), "bytes_written", ULL(s.bytes_written), "requests", ULL(s.requests),
         "second_rounds", ULL(s.second_rounds), "timeouts", ULL(s.timeouts), "connection_errors",
         ULL(s.connection_errors), "checksum_errors", ULL(s.checksum_errors), "connects",
-        ULL(s.connects), "servers", ULL(s.servers), "servers_up", ULL(s.servers_up));
+        ULL(s.connects), "servers", ULL(s.servers), "servers_up", ULL(s.servers_up), "reissued",
+        ULL(s.reissued), "rails", ULL(s.rails), "rails_up", ULL(s.rails_up));
 #undef ULL
 }
 

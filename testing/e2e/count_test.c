@@ -117,6 +117,32 @@ static void nothing_is_allocated_and_messages_are_few(void **state)
     assert_int_equal(mkv_client_close(&c), 0);
 }
 
+/* Nor where a batch is split: a message for each rail. */
+static void rails_cost_a_message_each(void **state)
+{
+    (void)state;
+    fleet_rails = 2;
+    struct mkv_client *c = fleet_client(&fleet, 1, "placement_grace", "0", NULL);
+    fleet_rails = 0;
+    struct mkv_batch *b;
+    assert_int_equal(mkv_batch_create(c, &b), 0);
+    for (int warm = 0; warm < 20; warm++) {
+        assert_int_equal(run(b, MKV_OP_SET, MOST), 0);
+        assert_int_equal(run(b, MKV_OP_GET, MOST), 0);
+        assert_int_equal(run(b, MKV_OP_EXISTS, MOST), 0);
+    }
+    uint64_t requests = fleet_stats(c).requests;
+    long before = __atomic_load_n(&allocations, __ATOMIC_RELAXED);
+    for (int n = 0; n < BATCHES / 10; n++) {
+        assert_int_equal(run(b, MKV_OP_GET, MOST), 0);
+        assert_int_equal(run(b, MKV_OP_EXISTS, MOST), 0);
+    }
+    assert_int_equal(__atomic_load_n(&allocations, __ATOMIC_RELAXED) - before, 0);
+    assert_int_equal(fleet_stats(c).requests - requests, BATCHES / 10 * 3);
+    mkv_batch_destroy(&b);
+    assert_int_equal(mkv_client_close(&c), 0);
+}
+
 /* System calls ------------------------------------------------------------------------------------ */
 
 /* Marks for the tracer: a call that nothing else here makes. */
@@ -213,6 +239,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_allocated_and_messages_are_few),
+        cmocka_unit_test(rails_cost_a_message_each),
         cmocka_unit_test(system_calls_do_not_grow_with_the_keys),
     };
     fleet_command = argc > 1 ? argv[1] : "memkv";

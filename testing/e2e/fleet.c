@@ -1,5 +1,7 @@
 #include "testing/e2e/fleet.h"
 
+#include "router/seam.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +23,7 @@
 #define PATIENCE_S 30.0
 
 const char *fleet_command;
+unsigned fleet_rails;
 
 double fleet_now(void)
 {
@@ -99,6 +103,22 @@ void fleet_resume(struct fleet *fleet, int i)
     assert_int_equal(kill(fleet->servers[i].pid, SIGCONT), 0);
 }
 
+/* Of the descriptors of this process the sockets are connections: nothing here listens. */
+void fleet_cut(unsigned long long random)
+{
+    int sockets[64], n = 0;
+    for (int fd = 3; fd < 1024 && n < 64; fd++) {
+        int type = 0;
+        socklen_t len = sizeof(type);
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM) {
+            sockets[n++] = fd;
+        }
+    }
+    if (n > 0) {
+        (void)shutdown(sockets[random % (unsigned)n], SHUT_RDWR);
+    }
+}
+
 /* Clients ---------------------------------------------------------------------------------------- */
 
 const char *fleet_list(const struct fleet *fleet, int n)
@@ -139,7 +159,8 @@ struct mkv_client *fleet_client(const struct fleet *fleet, int n, ...)
         .size = sizeof(o), .options = options, .n_options = n_options, .ignore_environment = true};
     struct mkv_client *client = NULL;
     struct mkv_error error = {0};
-    if (mkv_client_open(&o, &client, &error) < 0) {
+    struct mkv__client_seam seam = {.rails = fleet_rails};
+    if (mkv__client_open_on(&o, &seam, &client, &error) < 0) {
         fail_msg("%s", error.text);
     }
     return client;

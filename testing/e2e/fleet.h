@@ -26,6 +26,10 @@ void fleet_restart(struct fleet *fleet, int i); /* empty, where it was */
 void fleet_pause(struct fleet *fleet, int i);
 void fleet_resume(struct fleet *fleet, int i);
 
+/* A connection of this process, in the order of a random number, breaks. */
+void fleet_cut(unsigned long long random);
+
+extern unsigned fleet_rails; /* of clients from now on; 0: as the transport says */
 /* A client of the first n servers, named s0, s1, ...; pairs of option and value follow, then NULL. */
 struct mkv_client *fleet_client(const struct fleet *fleet, int n, ...);
 const char *fleet_list(const struct fleet *fleet, int n); /* static memory */

@@ -1,5 +1,6 @@
 /*
- * Several threads use one client in every way at once while servers die, stop and are replaced. A
+ * Several threads use one client in every way at once while servers die, stop and are replaced, and
+ * connections break; over one rail, then over three. A
  * value's bytes follow from its key, so: what is a hit has the right bytes, what a batch was given
  * is touched by nobody once the batch is done, and everything ends. STORM_SECONDS and STORM_SEED make
  * it longer and another; MEMKV_WORKERS reaches the servers.
@@ -38,6 +39,7 @@ struct storm {
     struct mkv_client *client;
     uint64_t seed;
     bool *end; /* atomic */
+    unsigned char *memory;
     uint64_t batches, hits, wrong, touched, slow, errors;
 };
 
@@ -241,7 +243,7 @@ static void weather(struct mkv_client *c, uint64_t *seed)
 {
     int i = (int)(next(seed) % SERVERS);
     assert_alive(i);
-    switch (next(seed) % 4) {
+    switch (next(seed) % 6) {
     case 0:
         fleet_kill(&fleet, i);
         usleep((unsigned)(next(seed) % 100000));
@@ -255,6 +257,10 @@ static void weather(struct mkv_client *c, uint64_t *seed)
     case 2:
         assert_int_equal(mkv_client_set_servers(c, fleet_list(&fleet, 1 + i), NULL), 0);
         break;
+    case 3:
+    case 4:
+        fleet_cut(next(seed)); /* the server lives, and a rail is lost */
+        break;
     default:
         assert_int_equal(mkv_client_set_servers(c, fleet_list(&fleet, SERVERS), NULL), 0);
         break;
@@ -262,15 +268,15 @@ static void weather(struct mkv_client *c, uint64_t *seed)
     usleep((unsigned)(next(seed) % 60000));
 }
 
-static void everything_at_once(void **state)
+static void storm_over(unsigned rails)
 {
-    (void)state;
     struct storm storms[THREADS] = {0}, sum = {0};
     pthread_t threads[THREADS];
     bool end = false;
     const char *seed_text = getenv("STORM_SEED"), *seconds_text = getenv("STORM_SECONDS");
     uint64_t seed = seed_text != NULL ? strtoull(seed_text, NULL, 0) : 1;
     double seconds = seconds_text != NULL ? strtod(seconds_text, NULL) : SECONDS;
+    fleet_rails = rails;
     fleet_start(&fleet, SERVERS, "24M");
     struct mkv_client *c = fleet_client(&fleet, SERVERS, NULL);
     assert_int_equal(mkv_client_close(&c), 0); /* what the first one leaves stays (sanitizers) */
@@ -297,9 +303,10 @@ static void everything_at_once(void **state)
         assert_alive(i);
     }
     struct mkv_client_stats stats = fleet_stats(c);
-    print_message("%d batches, %d hits; %d wrong, %d touched, %d slow, %d errors; damage %d\n",
+    print_message("%d batches, %d hits; %d wrong, %d touched, %d slow, %d errors; damage %d; "
+                  "%d issued again\n",
                   (int)sum.batches, (int)sum.hits, (int)sum.wrong, (int)sum.touched, (int)sum.slow,
-                  (int)sum.errors, (int)stats.checksum_errors);
+                  (int)sum.errors, (int)stats.checksum_errors, (int)stats.reissued);
     assert_true(sum.hits > 0);
     assert_int_equal(sum.wrong + sum.touched + sum.slow + sum.errors, 0);
     assert_int_equal(stats.checksum_errors, 0);
@@ -309,9 +316,99 @@ static void everything_at_once(void **state)
     fleet_stop(&fleet);
 }
 
+static void everything_at_once(void **state)
+{
+    (void)state;
+    storm_over(0);
+}
+
+static void over_several_rails(void **state)
+{
+    (void)state;
+    storm_over(3);
+}
+
+/* Batches that a callback destroys while they end on other workers ------------------------------- */
+
+#define ROUNDS 100
+
+struct pair {
+    struct mkv_batch *other;
+    unsigned called; /* atomic */
+};
+
+static void destroys_the_other(void *arg, struct mkv_batch *batch)
+{
+    struct pair *pair = arg;
+    (void)batch;
+    mkv_batch_destroy(&pair->other);
+    __atomic_add_fetch(&pair->called, 1, __ATOMIC_RELEASE);
+}
+
+static struct mkv_batch *set_of(struct mkv_client *c, uint64_t n, unsigned char *memory,
+                                const struct mkv_batch_options *o)
+{
+    return pages_batch(c, MKV_OP_SET, "pair", 1 + (unsigned)(n % BATCH), memory, 65536, o);
+}
+
+/* What it sends is the same all the time: that of a batch which was destroyed may still be read. */
+static void *pairs(void *arg)
+{
+    struct storm *s = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t dice = next(&s->seed);
+        struct pair pair = {0};
+        struct mkv_batch_options o = {
+            .size = sizeof(o), .flags = MKV_REPLACE, .done = destroys_the_other, .done_arg = &pair};
+        struct mkv_batch_options other = {.size = sizeof(other),
+                                          .flags = MKV_REPLACE | (dice % 3 == 0 ? MKV_NOTIFY : 0)};
+        struct mkv_batch *b = set_of(s->client, dice / 8, s->memory, &o);
+        pair.other = set_of(s->client, dice / 1024, s->memory, &other);
+        s->errors += mkv_batch_submit(pair.other) < 0;
+        if (dice / 65536 % 2 == 0) {
+            usleep((unsigned)(dice / 131072 % 500));
+        }
+        s->errors += mkv_batch_submit(b) < 0;
+        mkv_batch_wait(b);
+        s->errors += __atomic_load_n(&pair.called, __ATOMIC_ACQUIRE) != 1;
+        mkv_batch_destroy(&b);
+    }
+    return NULL;
+}
+
+static void destroyed_while_they_end(void **state)
+{
+    (void)state;
+    struct storm storms[THREADS] = {0};
+    pthread_t threads[THREADS];
+    fleet_rails = 3;
+    fleet_start(&fleet, 2, "64M");
+    struct mkv_client *c = fleet_client(&fleet, 2, NULL);
+    unsigned char *memory = malloc((size_t)BATCH * 65536);
+    assert_non_null(memory);
+    pages_fill("pair", BATCH, memory, 65536);
+    for (int i = 0; i < THREADS; i++) {
+        storms[i] = (struct storm){.client = c, .seed = 77 + (unsigned)i, .memory = memory};
+        assert_int_equal(pthread_create(&threads[i], NULL, pairs, &storms[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(storms[i].errors, 0);
+    }
+    for (double end = fleet_now() + 30; mkv_client_close(&c) == -EBUSY; sched_yield()) {
+        assert_true(fleet_now() < end); /* the last ones are on their way */
+    }
+    free(memory);
+    fleet_stop(&fleet);
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_at_once)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_at_once),
+        cmocka_unit_test(over_several_rails),
+        cmocka_unit_test(destroyed_while_they_end),
+    };
     fleet_command = argc > 1 ? argv[1] : "memkv";
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

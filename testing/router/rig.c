@@ -252,7 +252,18 @@ static void serve(struct rig_server *s, struct mkv__conn *conn, const struct mkv
     }
 }
 
-static void note(struct rig_server *s, const struct mkv__message *m)
+static void note_keys(struct rig_seen *seen, const struct mkv__request *r)
+{
+    seen->requests++;
+    seen->keys += r->n_keys;
+    seen->first = r->keys[0].position;
+    seen->last = r->keys[r->n_keys - 1].position;
+    for (uint32_t i = 0; i < r->n_keys; i++) {
+        seen->bytes += r->keys[i].length;
+    }
+}
+
+static void note(struct rig_server *s, const struct mkv__conn *conn, const struct mkv__message *m)
 {
     static struct mkv__wire_key keys[MKV_KEYS_MAX];
     static uint8_t arena[MKV_KEYS_MAX * 256u];
@@ -265,13 +276,19 @@ static void note(struct rig_server *s, const struct mkv__message *m)
         s->keys += r.n_keys;
         s->flags = r.flags;
         s->position = keys[0].position;
+        r.keys = keys;
+        for (unsigned i = 0; i < RIG_CONNS; i++) {
+            if (s->conns[i] == conn) {
+                note_keys(&s->seen[i], &r);
+            }
+        }
     }
 }
 
 static void on_message(struct mkv__conn *conn, void *arg, const struct mkv__message *m)
 {
     struct rig_server *s = arg;
-    note(s, m);
+    note(s, conn, m);
     if (!s->hold) {
         serve(s, conn, m);
         return;
@@ -371,6 +388,7 @@ static int on_accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *
         assert_true(i < RIG_CONNS);
     }
     s->conns[i] = conn;
+    s->seen[i] = (struct rig_seen){0};
     s->accepted++;
     *handlers_out = &handlers;
     *conn_arg_out = s;
@@ -391,6 +409,12 @@ void rig_die(struct rig_server *s)
             mkv__fake.close(s->conns[i]);
         }
     }
+}
+
+void rig_cut(struct rig_server *s, unsigned conn)
+{
+    assert_non_null(s->conns[conn]);
+    mkv__fake.close(s->conns[conn]);
 }
 
 void rig_goaway(struct rig_server *s)
@@ -465,11 +489,12 @@ struct rig_setting rig_setting;
 
 void rig_init(struct rig *rig, unsigned n, unsigned known, ...)
 {
-    struct mkv__fake_options fake = {.seed = 7,
+    struct mkv__fake_options fake = {.seed = 7 + rig_setting.seed,
                                      .delay_ns = 100000,
                                      .chunk = 20000,
                                      .twice_in = 8,
-                                     .linger_in = rig_setting.linger_in};
+                                     .linger_in = rig_setting.linger_in,
+                                     .death_in = rig_setting.death_in};
     mkv__fake_reset(&fake);
     *rig = (struct rig){.now_ns = 1000 * RIG_S, .n = n};
     for (unsigned i = 0; i < n; i++) {
@@ -493,6 +518,7 @@ void rig_init(struct rig *rig, unsigned n, unsigned known, ...)
         .transport = rig_setting.transport != NULL ? rig_setting.transport : &mkv__fake,
         .clock = rig_clock,
         .clock_arg = rig,
+        .rails = rig_setting.rails,
         .manual = true};
     struct mkv_error error = {0};
     if (mkv__client_open_on(&o, &seam, &rig->client, &error) < 0) {
@@ -511,7 +537,9 @@ void rig_fini(struct rig *rig)
 
 static void turn_all(struct rig *rig)
 {
-    mkv__worker_turn(mkv__client_worker(rig->client), 0);
+    for (unsigned i = 0; i < mkv__client_n_rails(rig->client); i++) {
+        mkv__worker_turn(mkv__client_worker(rig->client, i), 0);
+    }
     for (unsigned i = 0; i < rig->n; i++) {
         if (!rig->servers[i].stalled) {
             mkv__worker_turn(rig->servers[i].worker, 0);

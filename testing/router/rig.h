@@ -31,7 +31,12 @@ struct rig_server {
     struct mkv__worker *worker;
     struct mkv__endpoint *endpoint;
     struct mkv__listener *listener;
-    struct mkv__conn *conns[RIG_CONNS];
+    struct mkv__conn *conns[RIG_CONNS]; /* in the place of the one that was there before */
+    struct rig_seen {
+        int requests;
+        uint32_t keys, first, last; /* positions */
+        uint64_t bytes;
+    } seen[RIG_CONNS]; /* of requests that have come over it */
     struct rig_value *values;
     struct rig_held *held;
     struct rig_job *jobs;
@@ -62,6 +67,9 @@ struct rig {
 struct rig_setting {
     uint32_t linger_in;                     /* conceal takes its time, once in so many; 0: never */
     const struct mkv__transport *transport; /* the client's; NULL: the fake */
+    unsigned rails;                         /* the client's; 0: one */
+    uint32_t death_in;                      /* a session dies, once in so many events; 0: never */
+    uint64_t seed;
 };
 extern struct rig_setting rig_setting;
 
@@ -77,8 +85,9 @@ void rig_pass(struct rig *rig, uint64_t ns); /* time, with some hundred turns in
 /* Until the batch is done; its first error. Fails the test after 20 s of the rig's time. */
 int rig_wait(struct rig *rig, struct mkv_batch *batch);
 
-void rig_die(struct rig_server *server);  /* no listener, no session */
-void rig_live(struct rig_server *server); /* listens again; values are as they were */
+void rig_die(struct rig_server *server);                /* no listener, no session */
+void rig_live(struct rig_server *server);               /* listens again; values are as they were */
+void rig_cut(struct rig_server *server, unsigned conn); /* this session, and nothing else */
 void rig_forget(struct rig_server *server);
 void rig_release(struct rig_server *server); /* what was held is answered */
 void rig_goaway(struct rig_server *server);

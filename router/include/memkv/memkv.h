@@ -104,8 +104,9 @@ const char *mkv_version(void);
 const char *mkv_error_text(int error);
 
 /*
- * Opens a client: reads the configuration and starts its workers. Servers are connected to
- * lazily; that they are away is no error (unless the option fail_open is false).
+ * Opens a client: reads the configuration and starts its workers, with RDMA one for each NIC that
+ * works, else one. Servers are connected to lazily; that they are away is no error (unless the
+ * option fail_open is false).
  * Errors: -EINVAL bad configuration (error_out says where), -ENOMEM, -ECONNRESET/-EACCES with
  * fail_open false. Thread: any thread. error_out may be NULL.
  */
@@ -149,9 +150,12 @@ struct mkv_client_stats {
     size_t size; /* in: sizeof(struct mkv_client_stats) */
     uint64_t batches, keys, hits, misses, unknown;
     uint64_t bytes_read, bytes_written; /* of values */
-    uint64_t requests, second_rounds;   /* messages sent to servers; rounds of placement grace */
+    uint64_t requests, second_rounds;   /* messages sent to servers; rounds at the next in rank */
     uint64_t timeouts, connection_errors, checksum_errors;
     uint64_t connects, servers, servers_up;
+    uint64_t reissued;        /* requests sent again, since their session was lost */
+    uint64_t rails, rails_up; /* NICs used, and those that reach all servers that are up as they
+                               * should */
 };
 /* Errors: -ECANCELED (fork). Thread: any thread. */
 int mkv_client_stats(struct mkv_client *client, struct mkv_client_stats *stats_out);
@@ -205,7 +209,8 @@ enum mkv_batch_flags {
 };
 
 /*
- * Called on a worker when the batch is done, before whoever waits for it wakes. It must not block.
+ * Called on a worker when the batch is done, before whoever waits for it wakes. It must not block;
+ * with several workers those of other batches may run beside it.
  * It may submit other batches; destroy its own; or, where no other thread tests it or waits for it,
  * begin and submit its own again. Until it returns another thread may only test, wait or destroy.
  * What would have to wait answers -EBUSY here: mkv_batch_wait, mkv_get and the like, mkv_client_close.
@@ -235,8 +240,9 @@ struct mkv_segment {
  * Errors: -ENOMEM, -ECANCELED (fork). Thread: any thread. */
 int mkv_batch_create(struct mkv_client *client, struct mkv_batch **batch_out);
 
-/* Frees a batch; one in flight is cancelled and waited for. *batch == NULL does nothing.
- * Thread: owner. */
+/* Frees a batch; one in flight is cancelled and waited for. In a mkv_done_fn another one in flight is
+ * cancelled only: where it is on other workers, or takes the transport some time to fence, its memory
+ * is in use for a moment longer. *batch == NULL does nothing. Thread: owner. */
 void mkv_batch_destroy(struct mkv_batch **batch);
 
 /* Empties the batch and sets what it will do. Errors: -EBUSY in flight, -EINVAL.
