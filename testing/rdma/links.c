@@ -25,7 +25,7 @@
     "ip route replace 10.0.1.1 dev right1 src 10.0.1.2 table 100"
 
 static struct mkv_client *client;
-static uint8_t *memory;
+static uint8_t *memory, *right;
 static bool up_again; /* atomic */
 
 static double now(void)
@@ -43,11 +43,6 @@ static void need(bool ok, const char *what)
         (void)shell(UP);
         exit(1);
     }
-}
-
-static uint8_t byte_of(size_t at)
-{
-    return (uint8_t)(at * 2654435761u >> 24);
 }
 
 static struct mkv_client_stats stats(void)
@@ -68,7 +63,7 @@ static void move(enum mkv_op op)
         char key[16];
         int len = snprintf(key, sizeof(key), "link-%u", i);
 
-        need(mkv_batch_add(batch, key, (size_t)len, &all, 1) == 0, "add");
+        need(mkv_batch_add(batch, key, (size_t)len, &all, 1) >= 0, "add");
     }
     need(mkv_batch_submit(batch) >= 0, "submit");
     if (mkv_batch_wait(batch) < 0) {
@@ -83,11 +78,11 @@ static void move(enum mkv_op op)
 
 static void get(void)
 {
-    memset(memory, 0, N * SIZE);
-    move(MKV_OP_GET);
-    for (size_t i = 0; i < N * SIZE; i++) {
-        need(memory[i] == byte_of(i), "wrong bytes");
+    for (size_t i = 0; i < N * SIZE; i += 4096) {
+        memory[i] ^= 0xff;
     }
+    move(MKV_OP_GET);
+    need(memcmp(memory, right, N * SIZE) == 0, "wrong bytes");
 }
 
 static void until_rails_are(unsigned n, double limit)
@@ -104,7 +99,7 @@ static void until_rails_are(unsigned n, double limit)
 static void *down_and_up(void *arg)
 {
     (void)arg;
-    usleep(700000);
+    usleep(1500000);
     need(shell(DOWN), "down");
     usleep(4000000);
     need(shell(UP), "up");
@@ -129,9 +124,12 @@ int main(int argc, char **argv)
         return 1;
     }
     memory = malloc(N * SIZE);
-    need(memory != NULL && mkv_region_open(client, memory, N * SIZE, NULL, &region) == 0, "region");
+    right = malloc(N * SIZE);
+    need(memory != NULL && right != NULL &&
+             mkv_region_open(client, memory, N * SIZE, NULL, &region) == 0,
+         "region");
     for (size_t i = 0; i < N * SIZE; i++) {
-        memory[i] = byte_of(i);
+        memory[i] = right[i] = (uint8_t)(i * 2654435761u >> 24);
     }
     move(MKV_OP_SET);
     until_rails_are(2, 10);
@@ -147,5 +145,6 @@ int main(int argc, char **argv)
     need(stats().reissued > 0, "nothing was out on the rail when it was lost");
     need(mkv_region_close(&region) == 0 && mkv_client_close(&client) == 0, "close");
     free(memory);
+    free(right);
     return 0;
 }

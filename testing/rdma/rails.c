@@ -81,6 +81,7 @@ static void until_over(const char *what, double limit)
         need(now() - start < limit, what);
         usleep(50000);
     }
+    need(misses == 0, "requests were not issued again");
     printf("over %s after %.1f s: %d hits, %d misses on the way\n", what, now() - start, hits,
            misses);
 }

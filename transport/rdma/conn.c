@@ -311,10 +311,11 @@ static void timer_fired(struct mkv__worker *worker, struct mkv__timer *timer)
     } else if (conn->path == MKV_RDMA_ON_TCP) {
         mkv__rdma_shake_begin(conn);
     } else if (conn->fence_ns && now >= conn->fence_ns) {
+        mkv__rdma_lost(conn);
         mkv__rdma_conn_fail(conn, -ETIMEDOUT, "the peer did not confirm a fence in time");
     } else if (stuck(conn, now)) {
         mkv__rdma_lost(conn);
-        mkv__rdma_conn_fail(conn, -ETIMEDOUT, "a transfer does not end");
+        mkv__rdma_conn_fail(conn, -ECONNRESET, "a transfer does not end");
     }
     watch(conn);
     mkv__rdma_leave(ep);

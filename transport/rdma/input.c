@@ -53,8 +53,7 @@ static void broken(struct mkv__conn *conn, const struct ibv_wc *wc)
         return;
     }
     mkv__rdma_lost(conn);
-    mkv__rdma_conn_fail(
-        conn, mkv__verbs_status(wc->status) == -ETIMEDOUT ? -ETIMEDOUT : -ECONNRESET, why);
+    mkv__rdma_conn_fail(conn, -ECONNRESET, why); /* the path, not the peer */
 }
 
 void mkv__rdma_last_look(struct mkv__conn *conn)

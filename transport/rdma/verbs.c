@@ -15,6 +15,21 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char missing[256];
 static const struct mkv__verbs *others;
 
+/*
+ * Kernels since 5.12 copy what is registered when a process forks. For older ones libibverbs keeps it
+ * out of the child, which then must not touch it: where that is not needed it must not be asked for.
+ */
+static void protect_forks(void *library)
+{
+    enum ibv_fork_status (*status)(void) = NULL;
+    void *call = dlsym(library, "ibv_is_fork_initialized");
+
+    memcpy(&status, &call, sizeof(status));
+    if ((!status || status() != IBV_FORK_UNNEEDED) && verbs.fork_init() != 0) {
+        errno = 0; /* too late: something was registered before */
+    }
+}
+
 static void load(void)
 {
     static const struct {
@@ -68,10 +83,7 @@ static void load(void)
         }
         memcpy((char *)&verbs + calls[i].at, &call, sizeof(call));
     }
-    if (verbs.fork_init() != 0) {
-        /* Only ever tells that this kernel needs no help with forks, or that it came too late. */
-        errno = 0;
-    }
+    protect_forks(library);
 }
 
 /* The kernel's own word, so that nothing is loaded where there is nothing to use. */
