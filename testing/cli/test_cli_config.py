@@ -297,6 +297,7 @@ def test_stat_has_a_row_for_each_server(tmp_path):
         rows = [json.loads(line) for line in out.stdout.splitlines()]
         assert rows[0]["objects"] == 1 and rows[0]["bytes_used"] >= 100000
         assert rows[0]["hits"] >= 1 and rows[0]["misses"] >= 1 and rows[0]["connections"] == 1
+        assert rows[0]["transport"]["name"] in ("tcp", "rdma")
         assert rows[1]["server"] == "127.0.0.1:1" and "error" in rows[1]
         assert json.loads(out.stderr)["exit"] == 3
 
