@@ -24,6 +24,17 @@ enum {
     EXIT_USAGE = 2,       /* usage, configuration, local files */
     EXIT_UNREACHABLE = 3, /* a server could not be reached, answered too late, or is full */
     EXIT_REFUSED = 4,     /* a server refused the key, or the operation */
+    /* doctor, where nothing else is amiss: what keeps RDMA from working */
+    EXIT_NO_DEVICE = 10,      /* this machine has none */
+    EXIT_NO_LIBRARY = 11,     /* libibverbs is missing */
+    EXIT_NO_SUCH_DEVICE = 12, /* none of those that are named is there */
+    EXIT_PORT_DOWN = 13,
+    EXIT_NO_GID = 14,
+    EXIT_MEMORY = 15,      /* it cannot be registered: limit of locked memory */
+    EXIT_MTU = 16,         /* long packets are lost on the way */
+    EXIT_PEER_HAS_NO = 17, /* the server has no device, or RDMA switched off */
+    EXIT_SILENCE = 18,     /* nothing comes over the queue pairs: UDP port 4791 */
+    EXIT_FAULT = 19,       /* another: a device that fails */
 };
 
 struct command {
@@ -33,6 +44,7 @@ struct command {
     const char *usage;   /* its forms, a line each: "KEY [FILE|-]\n--from DIR" */
     const char *text;    /* what `--help` says above the options */
     unsigned components; /* whose options it takes: enum mkv__component; 0: none */
+    const char *codes;   /* lines of more exit codes; or NULL */
 };
 extern const struct command commands[]; /* ends with a name NULL */
 

@@ -1,7 +1,6 @@
-#include "cli/cli.h"
+#include "cli/doctor.h"
 
 #include "core/units.h"
-#include "router/probe.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -149,7 +148,8 @@ static void print_finding(const struct finding *f, int width)
            f->probe.why, advice);
 }
 
-static int show_servers(struct mkv_client *client, bool with_key, json_t *list)
+static int show_servers(struct mkv_client *client, bool with_key, json_t *list,
+                        struct rdma_finding *rdma)
 {
     unsigned n = mkv__client_n_servers(client);
     struct finding *findings = calloc(n + 1, sizeof(*findings));
@@ -160,6 +160,7 @@ static int show_servers(struct mkv_client *client, bool with_key, json_t *list)
     for (unsigned i = 0; i < n; i++) {
         examine(client, i, with_key, &findings[i]);
         code = cli_worse(code, cli_exit_of(findings[i].probe.error));
+        rdma_take(rdma, &findings[i].probe);
         int len = (int)strlen(findings[i].probe.name) + 2;
         width = len > width ? len : width;
     }
@@ -191,20 +192,37 @@ static const char *verdict(int code, unsigned n)
                   : "not all servers can be used; keys of the others go to those that can";
 }
 
+/* A session that must go over RDMA tells less about why it does not than one that need not. */
+static struct mkv__config *that_need_not(struct mkv__config *config)
+{
+    struct mkv__config_error error;
+    if (mkv__config_choice(config, MKV_OPT_TRANSPORT) != MKV__TRANSPORT_RDMA) {
+        return config;
+    }
+    mkv__config_destroy(&config);
+    cli_flag_set(MKV_OPT_TRANSPORT, "auto");
+    config = cli_config_quietly(MKV__CLIENT | MKV__PARTIAL, &error);
+    if (config == NULL) {
+        cli_fail(EXIT_USAGE, "%s", error.text);
+    }
+    return config;
+}
+
 /* Takes config over. */
-static int ask_servers(struct mkv__config *config, json_t *list)
+static int ask_servers(struct mkv__config *config, json_t *list, struct rdma_finding *rdma)
 {
     size_t n_keys;
     int code = EXIT_USAGE;
+    config = that_need_not(config);
+    if (config == NULL) {
+        return code;
+    }
     mkv__config_keys(config, &n_keys);
     struct mkv_client *client = cli_open_with(config, true, &code);
     if (client != NULL) {
-        const char *not_rdma = mkv__client_not_rdma(client);
-        if (not_rdma[0] != '\0' && !flags.json) {
-            printf("\nover tcp, not rdma: %s\n", not_rdma);
-        }
-        code = show_servers(client, n_keys > 0, list);
+        code = show_servers(client, n_keys > 0, list, rdma);
         if (!flags.json) {
+            rdma_print(rdma);
             printf("\n%s\n", verdict(code, mkv__client_n_servers(client)));
         }
         cli_close(&client);
@@ -233,11 +251,17 @@ static int doctor(void)
         return code;
     }
     json_t *options = json_object(), *servers = json_array();
+    struct rdma_finding rdma;
+    rdma_look(config, &rdma);
     show_options(config, false, options);
     show_server_options(options);
     if (mkv__config_is_set(config, MKV_OPT_SERVERS)) {
-        code = ask_servers(config, servers);
+        code = ask_servers(config, servers, &rdma);
+        code = code == EXIT_DONE ? rdma_exit(&rdma) : code;
     } else {
+        if (!flags.json) {
+            rdma_print(&rdma);
+        }
         code = cli_fail(EXIT_USAGE, "no servers: name them with --servers, MEMKV_SERVERS, or "
                                     "\"servers\" in a file (--config, MEMKV_CONFIG)");
         mkv__config_destroy(&config);
@@ -246,6 +270,7 @@ static int doctor(void)
         json_t *all = json_object();
         json_object_set(all, "options", options);
         json_object_set(all, "servers", servers);
+        json_object_set_new(all, "rdma", rdma_json(&rdma));
         cli_print(all);
     }
     json_decref(options);

@@ -11,8 +11,8 @@ static const char exit_codes[] = "Exit codes:\n"
                                  "  1  a miss\n"
                                  "  2  usage, configuration or a local file\n"
                                  "  3  a server not reachable, too late, or full\n"
-                                 "  4  refused: the key, or the right to do it\n"
-                                 "Of several the highest counts.\n";
+                                 "  4  refused: the key, or the right to do it\n";
+static const char of_several[] = "Of several the highest counts.\n";
 
 void help_all_commands(FILE *to)
 {
@@ -22,7 +22,8 @@ void help_all_commands(FILE *to)
     for (const struct command *c = commands; c->name != NULL; c++) {
         fprintf(to, "  %-12s%s\n", c->name, c->brief);
     }
-    fprintf(to, "\n'memkv COMMAND --help' tells the options of a command.\n\n%s", exit_codes);
+    fprintf(to, "\n'memkv COMMAND --help' tells the options of a command.\n\n%s%s", exit_codes,
+            of_several);
 }
 
 /* Broken at blanks, each line after the first indented. */
@@ -84,5 +85,5 @@ void help_end(const struct command *command, bool all)
         printf("\nEach option of the configuration is a flag too: 'memkv %s --help-all'.\n",
                command->name);
     }
-    printf("\n%s", exit_codes);
+    printf("\n%s%s%s", exit_codes, command->codes != NULL ? command->codes : "", of_several);
 }

@@ -24,6 +24,49 @@ static void print_count(const json_t *o, const char *name, int width)
     printf("%*s", width, mkv__people_count(text, number(o, name)));
 }
 
+static const char *text(const json_t *o, const char *name)
+{
+    const char *value = json_string_value(json_object_get(o, name));
+    return value != NULL ? value : "-";
+}
+
+static void print_rail(const json_t *r)
+{
+    printf("    %s port %d: gid %d (%s, %s), mtu %d, %s; sessions %d on %d queue pairs; ",
+           text(r, "device"), (int)number(r, "port"), (int)number(r, "gid_index"), text(r, "gid"),
+           text(r, "gid_type"), (int)number(r, "mtu"), text(r, "exposes"),
+           (int)number(r, "sessions"), (int)number(r, "queue_pairs"));
+    printf("doorbells ");
+    print_count(r, "doorbells", 0);
+    printf(", completions ");
+    print_count(r, "signaled", 0);
+    putchar('\n');
+}
+
+/* What there is to say of rdma; of tcp nothing. */
+static void print_transport(const json_t *t)
+{
+    const json_t *rails = json_object_get(t, "rails");
+    char cap[MKV_UNIT_TEXT], worker[MKV_UNIT_TEXT];
+    if (json_array_size(rails) == 0) {
+        return;
+    }
+    printf("    %s: sessions ", text(t, "name"));
+    print_count(t, "over_rdma", 0);
+    printf(" over rdma, ");
+    print_count(t, "over_tcp", 0);
+    printf(" over tcp; changes to rdma ");
+    print_count(t, "to_rdma", 0);
+    printf(", to tcp ");
+    print_count(t, "to_tcp", 0);
+    printf("; in flight at most %s per queue pair, %s per worker\n",
+           mkv__people_size(cap, number(t, "flight_cap")),
+           mkv__people_size(worker, number(t, "worker_flight_cap")));
+    for (size_t i = 0; i < json_array_size(rails); i++) {
+        print_rail(json_array_get(rails, i));
+    }
+}
+
 static void print_row(const struct row *row, int width)
 {
     char used[MKV_UNIT_TEXT], total[MKV_UNIT_TEXT];
@@ -40,6 +83,7 @@ static void print_row(const struct row *row, int width)
     print_count(row->stat, "evictions", 9);
     print_count(row->stat, "connections", 6);
     putchar('\n');
+    print_transport(json_object_get(row->stat, "transport"));
 }
 
 static void print_json(const struct row *row)

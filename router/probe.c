@@ -72,6 +72,7 @@ static void look(struct mkv__worker *worker, struct mkv__task *task)
     l->out->version = s->version_high;
     if (s->conn != NULL) {
         s->rail->client->transport->describe(s->conn, l->out->path, sizeof(l->out->path));
+        l->out->reason = (int)s->rail->client->transport->reason(s->conn, &l->out->of_peer);
     }
     if (l->out->error < 0) {
         snprintf(l->out->why, sizeof(l->out->why), "%s",

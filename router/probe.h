@@ -4,6 +4,8 @@
 
 #include <memkv/memkv.h>
 
+#include <stdbool.h>
+
 struct mkv__probe {
     char name[280], address[280];
     int error;         /* 0: it answered */
@@ -11,6 +13,8 @@ struct mkv__probe {
     double connect_us; /* first request, connection and handshake included */
     double latency_us; /* the least of a few requests on the open connection */
     char path[200];    /* what the session goes over; "" without one */
+    int reason;        /* enum mkv__rdma_reason: why it does not go over RDMA, though it might */
+    bool of_peer;      /* the reason is the server's */
     unsigned version;  /* highest protocol version of the server */
     char *stat;        /* its JSON; free() it */
 };

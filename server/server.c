@@ -5,6 +5,7 @@
 #include "core/os/clock.h"
 #include "server/prefault.h"
 #include "server/service.h"
+#include "server/stat.h"
 #include "transport/pick.h"
 
 #include <errno.h>
@@ -41,6 +42,7 @@ struct mkv__server {
     struct mkv__store *store;
     struct mkv__prefault prefault;
     bool prefaulting; /* has been begun */
+    bool stopping;    /* atomic: from now on endpoints are closed */
     struct mkv__listener *listener;
     unsigned n;
     struct member members[WORKERS_MAX];
@@ -68,6 +70,15 @@ static struct mkv__service_figures figures(const struct mkv__server *s)
     return sums;
 }
 
+static json_t *transport_stat(const struct mkv__server *s)
+{
+    struct mkv__transport_figures f = {0};
+    for (unsigned i = 0; i < s->n && !__atomic_load_n(&s->stopping, __ATOMIC_RELAXED); i++) {
+        s->transport->figures(s->members[i].endpoint, &f);
+    }
+    return mkv__stat_transport(s->transport->name, &f);
+}
+
 static char *stat_text(void *arg)
 {
     const struct mkv__server *s = arg;
@@ -90,7 +101,8 @@ static char *stat_text(void *arg)
 #undef SUM
 #undef OF
     char *text = NULL;
-    if (json_object_set_new(o, "requests", requests) == 0) {
+    if (json_object_set_new(o, "requests", requests) == 0 &&
+        json_object_set_new(o, "transport", transport_stat(s)) == 0) {
         text = json_dumps(o, JSON_COMPACT);
     }
     json_decref(o);
@@ -410,6 +422,7 @@ static void close_all(struct mkv__worker *worker, struct mkv__task *task)
 
 void mkv__server_stop(struct mkv__server *s)
 {
+    __atomic_store_n(&s->stopping, true, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < s->n; i++) {
         if (s->members[i].started) {
             post(&s->members[i], start_drain);

@@ -145,7 +145,8 @@ struct mkv__rail_figures {
 struct mkv__transport_figures {
     uint64_t over_rdma, over_tcp; /* sessions that are open */
     uint64_t to_rdma, to_tcp; /* changes: sessions that came back; that lost their queue pairs */
-    uint64_t flight_cap;      /* bytes of values on their way per queue pair, at most */
+    /* bytes of values on their way, at most: per queue pair, per worker */
+    uint64_t flight_cap, worker_flight_cap;
     unsigned n;
     struct mkv__rail_figures rails[MKV_RAILS_MAX]; /* by device */
 };

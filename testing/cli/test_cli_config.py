@@ -225,6 +225,40 @@ def test_doctor_says_what_is_amiss_and_what_to_do(tmp_path):
     assert out.returncode == 2 and b"servers" in out.stderr and b"lanes" in out.stdout
 
 
+def rdma_of(*args):
+    out = memkv("doctor", "--json", *args)
+    rdma = json.loads(out.stdout)["rdma"]
+    assert set(rdma) == {"works", "reason", "why", "advice", "code", "devices"}
+    return out.returncode, rdma
+
+
+@pytest.mark.skipif(
+    pathlib.Path("/sys/class/infiniband").exists(), reason="this machine has RDMA devices"
+)
+def test_doctor_on_a_machine_without_rdma():
+    with serving() as s:
+        at = ("-s", s.address)
+        code, rdma = rdma_of(*at)
+        assert code == 0 and not rdma["works"] and rdma["reason"] == "no device"
+        assert rdma["devices"] == [] and rdma["code"] == 0
+        assert "no RDMA device" in rdma["why"] and rdma["advice"]
+        for asked in (("--transport", "rdma"), ("--rdma-devices", "mlx5_0")):
+            code, rdma = rdma_of(*at, *asked)
+            assert (code, rdma["code"], rdma["reason"]) == (10, 10, "no device")
+        code, rdma = rdma_of(*at, "--transport", "tcp")
+        assert code == 0 and rdma["reason"] == "not wanted"
+        assert rdma_of("-s", "127.0.0.1:1", "--transport", "rdma")[0] == 3
+        text = memkv("doctor", *at).stdout.decode()
+        assert "over tcp, not rdma: this machine has no RDMA device" in text
+        out = memkv("doctor", *at, "--transport", "rdma")
+        text = out.stdout.decode()
+        assert out.returncode == 10 and out.stderr == b""
+        assert "rdma: does not work\n    amiss: this machine has no RDMA device" in text
+        assert "    to do: " in text and "\nthe server can be used" in text
+    text = memkv("doctor", "--help").stdout.decode()
+    assert all(f"\n  {code}  " in text for code in range(10, 20))
+
+
 def test_a_port_of_another_program():
     import socket
     import threading
@@ -263,6 +297,7 @@ def test_stat_has_a_row_for_each_server(tmp_path):
         rows = [json.loads(line) for line in out.stdout.splitlines()]
         assert rows[0]["objects"] == 1 and rows[0]["bytes_used"] >= 100000
         assert rows[0]["hits"] >= 1 and rows[0]["misses"] >= 1 and rows[0]["connections"] == 1
+        assert rows[0]["transport"]["name"] in ("tcp", "rdma")
         assert rows[1]["server"] == "127.0.0.1:1" and "error" in rows[1]
         assert json.loads(out.stderr)["exit"] == 3
 

@@ -137,12 +137,15 @@ no_such_device() {
     [[ $? == 2 ]] && grep -q "no RDMA device of those that rdma_devices names" "$work/out"
 }
 
+. "$(dirname "$0")/doctor.sh"
+
 empty=$(resources)
 suite
 check "server over rdma" serve --verbose
 check "values go over queue pairs" values_go_over_queue_pairs
 check "another key is refused" another_key_is_refused
 check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
+doctor_with_rdma
 check "killed clients leave nothing" killed_clients_leave_nothing
 check "forks with transfers in flight" "$programs/forks" "$address"
 check "a rail goes down and comes up" "$programs/links" "$address"
@@ -155,5 +158,6 @@ check "server without rdma" serve --transport tcp
 check "auto stays on tcp" auto_stays_on_tcp
 check "rdma is not tcp" rdma_is_not_tcp
 check "no such device" no_such_device
+check "doctor: a server without" a_server_without
 check "the server without rdma ends" ended
 check "nothing is left of queue pairs and memory regions" [ "$(resources)" == "$empty" ]

@@ -429,6 +429,16 @@ static void no_gid(void **state)
     stays_on_tcp(MKV_REASON_NO_GID, false, "no device has a GID");
 }
 
+static void gids_of_different_types(void **state)
+{
+    (void)state;
+    subject.any_address = "127.0.0.2:0";
+    device_of[1] = "fake1";
+    fake_verbs_device(1)->n_gids = 2; /* of RoCE v1 */
+    stays_on_tcp(MKV_REASON_NO_GID, true,
+                 "the peer says: fake1 has a GID of RoCE v1, the peer one of RoCE v2");
+}
+
 static void memory_that_cannot_be_locked(void **state)
 {
     (void)state;
@@ -602,6 +612,7 @@ int main(void)
         TEST(no_devices),
         TEST(a_server_without),
         TEST(no_gid),
+        TEST(gids_of_different_types),
         TEST(memory_that_cannot_be_locked),
         TEST(a_server_whose_memory_cannot_be_locked),
         TEST(packets_that_are_lost),

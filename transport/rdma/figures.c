@@ -152,6 +152,7 @@ void mkv__rdma_figures(const struct mkv__endpoint *ep, struct mkv__transport_fig
     sums->to_rdma += mkv__counter_read(&ep->to_rdma);
     sums->to_tcp += mkv__counter_read(&ep->to_tcp);
     sums->flight_cap = MKV_RDMA_FLIGHT;
+    sums->worker_flight_cap = MKV_RDMA_NIC_FLIGHT;
     for (unsigned i = 0; i < ep->n_devices; i++) {
         struct mkv__rail_figures *rail = rail_of(sums, ep->devices[i].name);
 

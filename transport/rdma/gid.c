@@ -37,16 +37,15 @@ static void raw_of(const struct sockaddr_storage *address, uint8_t out[16])
     }
 }
 
-/* RoCE v2 over IPv4, over IPv6, over a link-local address; RoCE v1 and InfiniBand. */
-static int rank(const struct gid *gid)
+int mkv__rdma_gid_rank(const uint8_t raw[16], unsigned type)
 {
-    if (gid->type != IBV_GID_TYPE_ROCE_V2) {
+    if (type != IBV_GID_TYPE_ROCE_V2) {
         return 1;
     }
-    if (is_v4(gid->raw)) {
+    if (is_v4(raw)) {
         return 4;
     }
-    return gid->raw[0] == 0xfe && (gid->raw[1] & 0xc0) == 0x80 ? 2 : 3;
+    return raw[0] == 0xfe && (raw[1] & 0xc0) == 0x80 ? 2 : 3;
 }
 
 static int common_bits(const uint8_t a[16], const uint8_t b[16])
@@ -63,7 +62,7 @@ static int common_bits(const uint8_t a[16], const uint8_t b[16])
  * GID, NULL: not known. */
 static int fit(const struct gid *gid, const uint8_t ours[16], const uint8_t *peer)
 {
-    int sum = 200 * rank(gid);
+    int sum = 200 * mkv__rdma_gid_rank(gid->raw, gid->type);
 
     if (gid->type == IBV_GID_TYPE_ROCE_V2 && memcmp(gid->raw, ours, 16) == 0) {
         return OURS + sum;

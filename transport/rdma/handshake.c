@@ -275,6 +275,20 @@ static int try_out(struct mkv__conn *conn)
     return error;
 }
 
+/* Packets of RoCE v1 are no packets of RoCE v2. */
+static bool same_type(struct mkv__conn *conn, const struct mkv__hello *peer)
+{
+    uint8_t theirs = peer->extra_len == MKV_RDMA_ATTRIBUTES ? peer->extra[13] : conn->gid_type;
+
+    if (theirs != conn->gid_type) {
+        conn->reason = MKV_REASON_NO_GID;
+        snprintf(conn->why, sizeof(conn->why), "%s has a GID of %s, the peer one of %s",
+                 conn->device->name, mkv__rdma_gid_type(conn->gid_type),
+                 mkv__rdma_gid_type(theirs));
+    }
+    return theirs == conn->gid_type;
+}
+
 static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body, size_t len)
 {
     struct mkv__conn *conn = qp->conn;
@@ -288,8 +302,12 @@ static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body,
     }
     if (!qp->up) {
         const struct mkv__hello *peer = mkv__handshake_peer(qp->handshake);
-        int error = mkv__rdma_qp_up(qp, peer->extra, peer->extra_len);
+        int error = 0;
 
+        if (!same_type(conn, peer)) {
+            return -ENODEV;
+        }
+        error = mkv__rdma_qp_up(qp, peer->extra, peer->extra_len);
         if (error) {
             snprintf(conn->why, sizeof(conn->why), "%s: the queue pair does not connect: %s",
                      conn->device->name, strerror(-error));

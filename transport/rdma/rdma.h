@@ -333,6 +333,9 @@ size_t mkv__rdma_stop_for(void *listener, const struct mkv__hello *peer);
 int mkv__rdma_events_open(struct mkv__rdma_device *device);
 void mkv__rdma_events_close(struct mkv__rdma_device *device);
 
+/* 4: RoCE v2 over IPv4, 3: over IPv6, 2: over a link-local address; 1: RoCE v1 and InfiniBand. */
+int mkv__rdma_gid_rank(const uint8_t raw[16], unsigned type);
+
 /* figures.c */
 /* What a session goes over: "rdma: mlx5_0 port 1 gid 3 (RoCE v2), mtu 4096, 2 queue pairs". */
 void mkv__rdma_describe(const struct mkv__conn *conn, char *out, size_t cap);
