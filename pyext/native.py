@@ -21,6 +21,7 @@ PROBES = {
     "libcrypto": "openssl/evp.h",
     "libibverbs": "infiniband/verbs.h",
     "libisal": "isa-l.h",
+    "librdmacm": "rdma/rdma_cma.h",
     "liburcu": "urcu/urcu-bp.h",
     "libyaml": "yaml.h",
     "popt": "popt.h",

@@ -243,7 +243,7 @@ def test_pip_says_which_packages_are_missing(clean, from_wheel, tmp_path):
     env = {**clean, "PKG_CONFIG_LIBDIR": str(tmp_path)}
     said = run([from_wheel / "bin/pip", "wheel", "-w", tmp_path, ROOT / "pyext"], env, ok=False)
     assert re.search(
-        r"apt-get install libibverbs-dev libisal-dev libjansson-dev libpopt-dev libssl-dev liburcu-dev libyaml-dev",
+        r"apt-get install libibverbs-dev libisal-dev libjansson-dev libpopt-dev librdmacm-dev libssl-dev liburcu-dev libyaml-dev",
         said,
     ), said
     assert "Traceback" not in said

@@ -141,6 +141,7 @@ no_such_device() {
 
 empty=$(resources)
 suite
+check "which device has an address" "$programs/places"
 check "server over rdma" serve --verbose
 check "values go over queue pairs" values_go_over_queue_pairs
 check "another key is refused" another_key_is_refused

@@ -10,6 +10,7 @@ LIBRARIES = {
     "libcrypto": (["libcrypto"], "libssl-dev"),
     "libibverbs": (["libibverbs"], "libibverbs-dev"),
     "libisal": (["libisal"], "libisal-dev"),
+    "librdmacm": (["librdmacm"], "librdmacm-dev"),
     # One library for the flavours in use: bp for the caller's threads, qsbr for our workers,
     # cds for the hash table and the queues.
     "liburcu": (["liburcu-bp", "liburcu-qsbr", "liburcu-cds"], "liburcu-dev"),
@@ -18,7 +19,7 @@ LIBRARIES = {
 }
 
 # Found at run time, so that the same program runs where they are not installed.
-HEADERS_ONLY = ["libibverbs"]
+HEADERS_ONLY = ["libibverbs", "librdmacm"]
 
 def system_repositories(skip = []):
     """Declares the repositories of this machine.

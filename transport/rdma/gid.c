@@ -1,4 +1,5 @@
 /* Which address of a device a session goes over, and which of a server's rails a client meets. */
+#include "transport/rdma/cm.h"
 #include "transport/rdma/rdma.h"
 
 #include <errno.h>
@@ -111,6 +112,51 @@ static const uint8_t *introduced(const struct mkv__hello *peer)
     return peer && peer->extra_len == INTRODUCTION ? peer->extra : NULL;
 }
 
+static void take(struct mkv__conn *conn, unsigned device, const struct gid *gid)
+{
+    conn->device = &conn->endpoint->devices[device];
+    conn->device_index = (uint8_t)device;
+    conn->gid_index = gid->index;
+    conn->gid_type = gid->type;
+    memcpy(conn->gid, gid->raw, 16);
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+
+    return address->ss_family == AF_INET
+               ? ntohl(v4->sin_addr.s_addr) >> 24 == 127
+               : IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+/* An address that is nobody's GID may still lie on a device (InfiniBand's interfaces, bonds): librdmacm
+ * knows. */
+static bool ask_cm(struct mkv__conn *conn, const struct sockaddr_storage *address)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+    struct mkv__cm_place place;
+    struct gid gids[GIDS_MAX];
+    unsigned i = 0;
+    size_t n;
+
+    if (!mkv__cm_find(address, &place)) {
+        return false;
+    }
+    while (i < ep->n_devices &&
+           (strcmp(ep->devices[i].name, place.device) != 0 || ep->devices[i].port != place.port)) {
+        i++;
+    }
+    n = i < ep->n_devices ? gids_of(ep, &ep->devices[i], gids) : 0;
+    for (size_t g = 0; g < n; g++) {
+        if (memcmp(gids[g].raw, place.gid, 16) == 0) {
+            take(conn, i, &gids[g]);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A device that has said so itself. */
 static bool cannot(struct mkv__conn *conn, const struct mkv__rdma_device *device)
 {
@@ -150,12 +196,11 @@ int mkv__rdma_choose(struct mkv__conn *conn)
 
         if (now > best) {
             best = now;
-            conn->device = &ep->devices[i];
-            conn->device_index = (uint8_t)i;
-            conn->gid_index = gid.index;
-            conn->gid_type = gid.type;
-            memcpy(conn->gid, gid.raw, 16);
+            take(conn, i, &gid);
         }
+    }
+    if (best > 0 && best < OURS && !is_loopback(&address)) {
+        (void)ask_cm(conn, &address);
     }
     return best > 0 ? 0 : -ENODEV;
 }
