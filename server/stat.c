@@ -4,11 +4,12 @@
 
 static json_t *rail(const struct mkv__rail_figures *r)
 {
-    return json_pack("{sssIsssIsssIsssIsIsIsI}", "device", r->device, "port", NUMBER(r->port),
+    return json_pack("{sssIsssIsssIsssIsIsIsIsIsI}", "device", r->device, "port", NUMBER(r->port),
                      "gid", r->gid, "gid_index", NUMBER(r->gid_index), "gid_type", r->gid_type,
                      "mtu", NUMBER(r->mtu), "exposes", r->windows ? "windows" : "registrations",
                      "sessions", NUMBER(r->sessions), "queue_pairs", NUMBER(r->queue_pairs),
-                     "doorbells", NUMBER(r->doorbells), "signaled", NUMBER(r->signaled));
+                     "doorbells", NUMBER(r->doorbells), "signaled", NUMBER(r->signaled),
+                     "moved_bytes", NUMBER(r->moved), "copied_bytes", NUMBER(r->copied));
 }
 
 json_t *mkv__stat_transport(const char *name, const struct mkv__transport_figures *f)

@@ -30,6 +30,8 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
     if (!rdma) {
         *rails = (struct mkv__rails){.n = 1, .rails = {{.numa_node = -1}}};
     }
+    options->one_gid = mkv__config_is_set(config, MKV_OPT_RDMA_GID);
+    options->gid = options->one_gid ? (uint8_t)mkv__config_count(config, MKV_OPT_RDMA_GID) : 0;
     options->must = wanted == MKV__TRANSPORT_RDMA;
     *out = rdma ? &mkv__rdma : &mkv__tcp;
     snprintf(why, why_len, "%s", rdma ? "" : missing);

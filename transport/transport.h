@@ -141,6 +141,7 @@ struct mkv__rail_figures {
     bool windows; /* how memory is exposed: windows of type 2, else registrations */
     uint64_t sessions, queue_pairs;
     uint64_t doorbells, signaled; /* work requests are posted by the one, completed by the other */
+    uint64_t moved, copied;       /* bytes: of values by the device; in user space, of messages */
 };
 struct mkv__transport_figures {
     uint64_t over_rdma, over_tcp; /* sessions that are open */
@@ -158,7 +159,9 @@ struct mkv__endpoint_options {
     uint64_t features;  /* of HELLO: enum mkv__feature */
     const char *device; /* rdma: the one to use. Borrowed as keys are; NULL: all */
     uint8_t rail;       /* which of this side's rails: client rail i meets server rail i mod n */
-    bool must;          /* rdma: a session without it is no session; else it stays on tcp */
+    bool one_gid;       /* rdma: use that of index `gid`, instead of one by address */
+    uint8_t gid;
+    bool must; /* rdma: a session without it is no session; else it stays on tcp */
     uint64_t connect_timeout_ns; /* until opened */
     uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */
     struct mkv__log *log;        /* may be NULL */

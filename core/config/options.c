@@ -178,6 +178,20 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
             .max = 64,
             .help = "RDMA devices to use; all that work when not set. Not used by tcp.",
         },
+    [MKV_OPT_RDMA_GID] =
+        {
+            .name = "rdma_gid",
+            .group = transport,
+            .type = MKV__TYPE_COUNT,
+            .components = BOTH,
+            .example = "3",
+            .min = 0,
+            .max = 255,
+            .help =
+                "Index of the GID to use on each RDMA device. When not set: the one that is the "
+                "address of this side's end of the session, else of RoCE v2 over IPv4, in the "
+                "client's network if there is one.",
+        },
     [MKV_OPT_LANES] =
         {
             .name = "lanes",

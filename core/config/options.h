@@ -27,6 +27,7 @@ enum mkv__option_id {
     /* client and server */
     MKV_OPT_TRANSPORT,
     MKV_OPT_RDMA_DEVICES,
+    MKV_OPT_RDMA_GID,
     MKV_OPT_LANES,
     MKV_OPT_CHECKSUM,
     MKV_OPT_AUTH_KEY,

@@ -138,7 +138,7 @@ static void test_help(void **state)
                            "wrong page is\n"
                            "                              never returned.\n"
                            "                              default true\n"));
-    assert_non_null(strstr(text, "Not used by tcp.\n  --lanes N "));
+    assert_non_null(strstr(text, "Not used by tcp.\n  --rdma-gid N "));
     assert_null(strstr(text, "--servers"));
     for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1) {
         assert_true(strchr(line, '\n') - line <= 80);

@@ -54,13 +54,13 @@ test_rdma() {
     setup_packages testing/vm/packages.txt
     say "in the guest: rdma"
     # shellcheck disable=SC2046
-    bz build $(bz_options) //testing/conformance:rdma //testing/rdma:{fence,rails,forks,links,places} //cli:memkv || {
+    bz build $(bz_options) //testing/conformance:rdma //testing/rdma:{fence,rails,forks,links,places,moves,libcopies.so} //cli:memkv || {
         result fail "rdma: it does not build"
         return
     }
     mkdir -p out/rdma
     cp -fL .bazel/bin/testing/conformance/rdma out/rdma/conformance
-    cp -fL .bazel/bin/testing/rdma/{fence,rails,forks,links,places} out/rdma/
+    cp -fL .bazel/bin/testing/rdma/{fence,rails,forks,links,places,moves,libcopies.so} out/rdma/
     cp -fL .bazel/bin/cli/memkv out/rdma/memkv
     log=$(mktemp)
     vm_run testing/rdma/guest.sh out/rdma </dev/null | tee "$log" || rc=$?

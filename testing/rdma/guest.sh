@@ -65,6 +65,26 @@ values_go_over_queue_pairs() (
     grep -q "over rdma: rxe2" "$work/serve.log"
 )
 
+# Both sides' own copies, counted from outside and by the server itself: of messages, and of no value.
+values_are_not_copied() (
+    set -e
+    export MEMKV_COPIES=$work/copies.server
+    LD_PRELOAD=$programs/libcopies.so serve
+    MEMKV_COPIES=$work/copies.client LD_PRELOAD=$programs/libcopies.so "$programs/moves" "$address" >"$work/moved"
+    "$memkv" stat --json >"$work/stat"
+    ended
+    moved=$(cat "$work/moved") client=$(cat "$work/copies.client") server_copied=$(cat "$work/copies.server")
+    python3 - "$work/stat" "$moved" "$client" "$server_copied" <<'END'
+import json, sys
+moved, client, server = map(int, sys.argv[2:])
+rails = json.load(open(sys.argv[1]))["transport"]["rails"]
+by_device, copied = (sum(r[k] for r in rails) for k in ("moved_bytes", "copied_bytes"))
+print(f"{moved} bytes of values; copied: client {client}, server {server}, and as it says {copied}")
+assert by_device >= moved
+assert 0 < client < moved / 100 and 0 < server < moved / 100 and 0 < copied < moved / 100
+END
+)
+
 another_key_is_refused() {
     MEMKV_AUTH_KEY=${key//ab/ba} "$memkv" get value -
     [[ $? == 4 ]]
@@ -155,6 +175,7 @@ check "late packets find no buffer" "$programs/fence" "$address" "$server"
 check "without the fence they would" "$programs/fence" "$address" "$server" none
 check "the server ends" ended
 check "too little memory may be locked" too_little_may_be_locked
+check "values are not copied" values_are_not_copied
 check "server without rdma" serve --transport tcp
 check "auto stays on tcp" auto_stays_on_tcp
 check "rdma is not tcp" rdma_is_not_tcp

@@ -142,6 +142,8 @@ static void add_device(const struct mkv__rdma_device *device, struct mkv__rail_f
     rail->sessions += sessions;
     rail->queue_pairs += sessions * MKV_RDMA_QPS;
     rail->doorbells += mkv__counter_read(&c->doorbells);
+    rail->moved += mkv__counter_read(&c->moved);
+    rail->copied += mkv__counter_read(&c->copied);
     rail->signaled += mkv__counter_read(&c->signaled);
 }
 

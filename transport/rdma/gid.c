@@ -80,7 +80,9 @@ static size_t gids_of(const struct mkv__endpoint *ep, const struct mkv__rdma_dev
     size_t kept = 0;
 
     for (ssize_t i = 0; i < n; i++) {
-        if (entries[i].port_num == device->port) {
+        bool wanted = !ep->options.one_gid || entries[i].gid_index == ep->options.gid;
+
+        if (entries[i].port_num == device->port && wanted) {
             out[kept].index = (uint8_t)entries[i].gid_index;
             out[kept].type = (uint8_t)entries[i].gid_type;
             memcpy(out[kept++].raw, entries[i].gid.raw, 16);
@@ -187,7 +189,8 @@ int mkv__rdma_choose(struct mkv__conn *conn)
     raw_of(&address, ours);
     conn->reason = MKV_REASON_NO_GID;
     snprintf(conn->why, sizeof(conn->why),
-             "no device has a GID: give its network interface an address");
+             ep->options.one_gid ? "no device has the GID that rdma_gid names (see: ibv_devinfo -v)"
+                                 : "no device has a GID: give its network interface an address");
     for (unsigned i = 0; i < ep->n_devices; i++) {
         struct gid gid = {.index = 0};
         int now = cannot(conn, &ep->devices[i])

@@ -172,6 +172,7 @@ static int gather(struct mkv__rdma_qp *qp, const uint8_t *bytes, size_t len, con
         qp->in_cap = cap;
     }
     memcpy(qp->in + qp->in_len, bytes, len);
+    mkv__counter_add(&qp->conn->device->counts.copied, len);
     qp->in_len += len;
     return 0;
 }

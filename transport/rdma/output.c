@@ -135,6 +135,7 @@ int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *hea
     if (!job) {
         return -ENOMEM;
     }
+    mkv__counter_add(&qp->conn->device->counts.copied, job->len);
     job->invalidates = invalidate != NULL;
     job->rkey = invalidate ? *invalidate : 0;
     qp->conn->waiting += job->len;
@@ -251,6 +252,7 @@ static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct mkv__rdma_cha
     qp->n_posted++;
     qp->flight += bytes;
     qp->conn->endpoint->flight += bytes;
+    mkv__counter_add(&qp->conn->device->counts.moved, bytes);
     if (job) {
         job->in_flight++;
     }
@@ -270,6 +272,7 @@ static struct ibv_send_wr *put_send(struct mkv__rdma_qp *qp, struct mkv__rdma_ch
     buffer[2] = flags;
     if (len > 0) {
         memcpy(buffer + MKV_RDMA_PREFIX, bytes, len);
+        mkv__counter_add(&qp->conn->device->counts.copied, len);
     }
     wr->opcode = IBV_WR_SEND;
     wr->num_sge = 1;

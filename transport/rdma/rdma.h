@@ -53,6 +53,7 @@
 /* Read by any thread. */
 struct mkv__rdma_counts {
     struct mkv__counter sessions, doorbells, signaled;
+    struct mkv__counter moved, copied; /* bytes of bulk posted; bytes copied by us, of messages */
     struct mkv__counter gid_at, gid_high, gid_low; /* of the last session: index and type, GID */
 };
 
