@@ -120,12 +120,11 @@ static int load_config(struct mkv_client *c, const struct mkv_client_options *o,
 
 static int check_config(struct mkv_client *c, struct mkv_error *error)
 {
-    char why[sizeof(c->not_rdma)] = "";
+    char why[500] = "";
     int r = c->transport != NULL
                 ? 0
                 : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options, &c->found,
                                       why, sizeof(why));
-    memcpy(c->not_rdma, why, sizeof(why));
     return r < 0 ? fail(error, r, why) : 0;
 }
 

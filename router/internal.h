@@ -245,7 +245,6 @@ struct mkv_client {
     const struct mkv__transport *transport;
     struct mkv__endpoint_options endpoint_options;
     struct mkv__rails found; /* as the transport gave them */
-    char not_rdma[500];      /* why; empty: it is, or is not wanted */
     struct rail rails[MKV_RAILS_MAX];
     unsigned n_rails;
     struct table *table;   /* RCU */

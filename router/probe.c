@@ -24,11 +24,6 @@ const struct mkv__config *mkv__client_config(const struct mkv_client *client)
     return client->config;
 }
 
-const char *mkv__client_not_rdma(const struct mkv_client *client)
-{
-    return client->not_rdma;
-}
-
 static int ask_once(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, char **json)
 {
     struct mkv_batch_options options = {.size = sizeof(options), .timeout_ns = timeout_ns};

@@ -23,8 +23,6 @@ unsigned mkv__client_n_servers(struct mkv_client *client);
 /* Blocking. Any thread. i < mkv__client_n_servers. */
 int mkv__client_probe(struct mkv_client *client, unsigned i, uint64_t timeout_ns,
                       struct mkv__probe *out);
-/* Why this client does not use RDMA at all; "": it does, or is not to. */
-const char *mkv__client_not_rdma(const struct mkv_client *client);
 /* The configuration that the client runs with. */
 struct mkv__config;
 const struct mkv__config *mkv__client_config(const struct mkv_client *client);

@@ -120,7 +120,7 @@ static struct mkv__rdma_job *message_new(const struct mkv__header *header, const
     if (extra_len > 0) {
         memcpy(job->bytes + MKV_HEADER_BYTES, extra, extra_len);
     }
-    if (header->body_len > 0) {
+    if (body && header->body_len > 0) {
         memcpy(job->bytes + MKV_HEADER_BYTES + extra_len, body, header->body_len);
     }
     return job;
