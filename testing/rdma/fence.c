@@ -151,14 +151,13 @@ int main(int argc, char **argv)
     server = (pid_t)atoi(argv[2]);
     buffer = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     need(buffer != MAP_FAILED, "memory");
+    /* Without end it waits for a late wire, which would else break its queue pairs by itself. */
+    mkv__fault_arm(without ? "rdma." : "rdma.patience", 1, UINT64_MAX);
     if (mkv_client_open(&o, &client, &error) < 0) {
         fprintf(stderr, "fence: %s\n", error.text);
         return 2;
     }
     need(mkv_region_open(client, buffer, SIZE, NULL, &region) == 0, "region");
-    if (without) {
-        mkv__fault_arm("rdma.fence", 1, UINT64_MAX);
-    }
     holds = get_is_fenced();
     holds = (without || set_is_fenced()) && holds;
     mkv__fault_disarm();

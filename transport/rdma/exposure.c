@@ -144,7 +144,8 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
         return;
     }
     x->withdrawn = true;
-    due = mkv__worker_now(conn->endpoint->worker) + MKV_RDMA_GRACE_NS;
+    due = mkv__worker_now(conn->endpoint->worker) +
+          (MKV_FAULT("rdma.grace") ? 20 : 1) * MKV_RDMA_GRACE_NS;
     conn->fence_ns = conn->fence_ns && conn->fence_ns < due ? conn->fence_ns : due;
     if (mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, header.request_id), &header, NULL, 0, NULL,
                               NULL) < 0) {

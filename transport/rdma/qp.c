@@ -1,4 +1,5 @@
 #include "core/auth/auth.h"
+#include "core/fault.h"
 #include "transport/rdma/rdma.h"
 
 #include <endian.h>
@@ -183,7 +184,7 @@ static int ready_to_send(struct mkv__rdma_qp *qp, const uint8_t *peer)
     struct ibv_qp_attr a = {
         .qp_state = IBV_QPS_RTS,
         .timeout = TIMEOUT,
-        .retry_cnt = RETRIES,
+        .retry_cnt = MKV_FAULT("rdma.patience") ? 7 : RETRIES,
         .rnr_retry = 7,
         .sq_psn = qp->psn,
         .max_rd_atomic = peer[14] < conn->device->reads ? peer[14] : conn->device->reads,
