@@ -14,8 +14,10 @@
 
 struct plan {
     char *ops, *sizes, *batch_text, *threads_text, *seconds_text, *seed_text; /* as given */
+    char *ceiling;
     uint64_t batch, threads, seed;
     double seconds;
+    bool no_ceiling;
     uint64_t nonce;
     struct bench_case cases[CASES_MAX];
     int n;
@@ -54,6 +56,7 @@ static int add_case(struct plan *plan, enum mkv_op op, uint64_t size)
                                                  .batch = batch_for(plan, size),
                                                  .threads = (unsigned)plan->threads,
                                                  .seconds = plan->seconds,
+                                                 .no_ceiling = plan->no_ceiling,
                                                  .seed = plan->seed,
                                                  .nonce = plan->nonce};
     return EXIT_DONE;
@@ -119,9 +122,20 @@ static bool seconds_of(const char *text, double *out)
     return true;
 }
 
+static bool ceiling_of(const char *text, bool *none_out)
+{
+    *none_out = text != NULL && strcmp(text, "none") == 0;
+    if (text != NULL && !*none_out && strcmp(text, "sockets") != 0) {
+        cli_fail(EXIT_USAGE, "--ceiling: \"%s\" is neither sockets nor none", text);
+        return false;
+    }
+    return true;
+}
+
 static int read_numbers(struct plan *plan)
 {
-    return count_of("--batch", plan->batch_text, 100000, &plan->batch) &&
+    return ceiling_of(plan->ceiling, &plan->no_ceiling) &&
+                   count_of("--batch", plan->batch_text, 100000, &plan->batch) &&
                    count_of("--threads", plan->threads_text, 64, &plan->threads) &&
                    count_of("--seed", plan->seed_text, INT64_MAX, &plan->seed) &&
                    seconds_of(plan->seconds_text, &plan->seconds)
@@ -160,8 +174,9 @@ static void print_json(const struct bench_case *c, const struct bench_row *r)
     json_object_set_new(o, "p99_us", json_real(r->p99_us));
     json_object_set_new(o, "p999_us", json_real(r->p999_us));
     json_object_set_new(o, "cpu_cores", json_real(r->cpu_cores));
-    json_object_set_new(o, "ceiling_bytes_per_s", json_real(r->ceiling_bytes_per_s));
-    json_object_set_new(o, "ratio", json_real(r->ratio));
+    json_object_set_new(o, "ceiling_bytes_per_s",
+                        c->no_ceiling ? json_null() : json_real(r->ceiling_bytes_per_s));
+    json_object_set_new(o, "ratio", c->no_ceiling ? json_null() : json_real(r->ratio));
     json_object_set_new(o, "transport", json_string(c->transport));
     json_object_set_new(o, "seed", json_integer((json_int_t)c->seed));
     cli_print(o);
@@ -171,14 +186,18 @@ static void print_row(const struct bench_case *c, const struct bench_row *r)
 {
     char size[MKV_UNIT_TEXT], keys[MKV_UNIT_TEXT];
     char p50[MKV_UNIT_TEXT], p99[MKV_UNIT_TEXT], p999[MKV_UNIT_TEXT];
+    char ceiling[MKV_UNIT_TEXT] = "-", ratio[MKV_UNIT_TEXT] = "-";
+    if (!c->no_ceiling) {
+        snprintf(ceiling, sizeof(ceiling), "%.3f", r->ceiling_bytes_per_s / 1e9);
+        snprintf(ratio, sizeof(ratio), "%.2f", r->ratio);
+    }
     mkv__print_size(size, c->value_bytes);
-    printf("%-6s%6s%6u%7s%8.3f%8s%8s%8s%6.2f%9.3f%7.2f\n", name_of(c->op),
+    printf("%-6s%6s%6u%7s%8.3f%8s%8s%8s%6.2f%9s%7s\n", name_of(c->op),
            c->value_bytes > 0 ? size : "-", c->batch,
            mkv__people_count(keys, (uint64_t)r->keys_per_s), r->bytes_per_s / 1e9,
            mkv__people_duration(p50, (uint64_t)(r->p50_us * 1e3)),
            mkv__people_duration(p99, (uint64_t)(r->p99_us * 1e3)),
-           mkv__people_duration(p999, (uint64_t)(r->p999_us * 1e3)), r->cpu_cores,
-           r->ceiling_bytes_per_s / 1e9, r->ratio);
+           mkv__people_duration(p999, (uint64_t)(r->p999_us * 1e3)), r->cpu_cores, ceiling, ratio);
 }
 
 static void add_slice(void *arg)
@@ -234,7 +253,7 @@ static int with_server(struct plan *plan)
 {
     struct bench_server server = {0};
     struct progress progress;
-    progress_begin(&progress, "bench", (uint64_t)plan->n * BENCH_SLICES);
+    progress_begin(&progress, "bench", (uint64_t)plan->n * bench_slices(plan->no_ceiling));
     if (cli_flag(MKV_OPT_SERVERS) == NULL) {
         progress_word(&progress, "starting a server");
         int r = bench_server_start(&server);
@@ -268,6 +287,8 @@ int cmd_bench(int argc, const char **argv)
         {"seconds", 0, POPT_ARG_STRING, &plan.seconds_text, 0,
          "For each row, and again for its ceilings (default 2).", "S"},
         {"seed", 0, POPT_ARG_STRING, &plan.seed_text, 0, "Of keys and values (default 1).", "N"},
+        {"ceiling", 0, POPT_ARG_STRING, &plan.ceiling, 0,
+         "What is measured beside: sockets, or none (default sockets).", "WORD"},
         POPT_TABLEEND,
     };
     int code = EXIT_USAGE;
@@ -282,8 +303,8 @@ int cmd_bench(int argc, const char **argv)
     if (code == EXIT_DONE) {
         code = with_server(&plan);
     }
-    char *const given[] = {plan.ops,          plan.sizes,        plan.batch_text,
-                           plan.threads_text, plan.seconds_text, plan.seed_text};
+    char *const given[] = {plan.ops,          plan.sizes,     plan.batch_text, plan.threads_text,
+                           plan.seconds_text, plan.seed_text, plan.ceiling};
     for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
         free(given[i]);
     }

@@ -15,7 +15,8 @@ struct bench_case {
     unsigned threads;
     unsigned lanes; /* connections for values */
     const char *transport;
-    double seconds; /* of ours, and again of the ceiling */
+    double seconds;  /* of ours, and again of the ceiling */
+    bool no_ceiling; /* who runs it has another one to compare with */
     uint64_t seed;
     uint64_t nonce; /* makes the keys of this run's sets new to the servers */
 };
@@ -24,8 +25,8 @@ struct bench_row {
     uint64_t batches, failed;
     double p50_us, p99_us, p999_us; /* of a batch */
     double cpu_cores;
-    double bytes_per_s, keys_per_s; /* exists: bytes of requests and replies */
-    double ceiling_bytes_per_s, ratio;
+    double bytes_per_s, keys_per_s;    /* exists: bytes of requests and replies */
+    double ceiling_bytes_per_s, ratio; /* 0: no ceiling */
 };
 
 /* Larger than a last-level cache: what each side moves its bytes from and to, in turn. */
@@ -55,9 +56,14 @@ int bench_server_start(struct bench_server *server);
 void bench_server_stop(struct bench_server *server);
 double bench_cpu_of(pid_t pid); /* seconds of CPU used so far; 0: of this process */
 
-/* bench_run.c. `slice` is called after each of BENCH_SLICES parts. 0; -1: the values for get and
- * exists cannot be stored; -2: no sockets for the ceiling; -3: nothing came. */
-#define BENCH_SLICES 8u
+/* Ours and the ceiling take turns. */
+static inline unsigned bench_slices(bool no_ceiling)
+{
+    return no_ceiling ? 1 : 8;
+}
+
+/* bench_run.c. `slice` is called after each turn. 0; -1: the values for get and exists cannot be
+ * stored; -2: no sockets for the ceiling; -3: nothing came. */
 int bench_run(struct mkv_client *client, const struct bench_case *c, pid_t server,
               void (*slice)(void *arg), void *arg, struct bench_row *row_out);
 

@@ -23,7 +23,8 @@ struct runner {
     uint64_t first_key, n_keys; /* get, exists: those that are there */
     uint64_t at;                /* the next one, from first_key on */
     uint8_t *values;
-    uint64_t room; /* bytes of values; batches take them in turn */
+    uint64_t room;             /* bytes of values; batches take them in turn */
+    struct mkv_region *region; /* of them; NULL where it cannot be had: then each batch registers */
     uint64_t until_ns;
     uint64_t batches, failed;
     struct mkv__hist *took; /* ns of each batch */
@@ -108,6 +109,7 @@ static bool prepare(struct runner *r, const struct bench_case *c, struct mkv_cli
         mkv_batch_create(client, &r->batch) < 0) {
         return false;
     }
+    (void)mkv_region_open(client, r->values, r->room, NULL, &r->region);
     for (uint64_t i = 0; i + 8 <= r->room; i += 8) {
         uint64_t word = mix(c->seed ^ i);
         memcpy(r->values + i, &word, 8);
@@ -123,6 +125,7 @@ static bool prepare(struct runner *r, const struct bench_case *c, struct mkv_cli
 static void dispose(struct runner *r)
 {
     mkv_batch_destroy(&r->batch);
+    (void)mkv_region_close(&r->region);
     bench_unmap(r->values, r->room);
     mkv__hist_destroy(&r->took);
 }
@@ -219,7 +222,7 @@ static bool open_ceilings(const struct bench_case *c, struct ceiling *ceilings)
     uint64_t down = down_of(c) + (c->op == MKV_OP_GET ? bytes_of_batch(c) : 0);
     unsigned lanes = c->op == MKV_OP_EXISTS ? 1 : c->lanes;
     const unsigned wanted[CEILINGS] = {1, c->threads, lanes > c->threads ? lanes : c->threads};
-    for (int i = 0; i < CEILINGS; i++) {
+    for (int i = 0; i < CEILINGS && !c->no_ceiling; i++) {
         unsigned n = wanted[i] > 0 ? wanted[i]
                                    : 1; /* clang-tidy does not know that there are callers */
         ceilings[i] = (struct ceiling){0};
@@ -276,8 +279,9 @@ static uint64_t whole_of(const struct runner *runners, unsigned n)
 static void measure(struct runner *runners, const struct bench_case *c, struct ceiling *ceilings,
                     pid_t server, void (*slice)(void *arg), void *arg, struct bench_row *row)
 {
-    double seconds = c->seconds / BENCH_SLICES, ours_s = 0, cpu_s = 0;
-    for (unsigned i = 0; i < BENCH_SLICES; i++) {
+    unsigned slices = bench_slices(c->no_ceiling);
+    double seconds = c->seconds / slices, ours_s = 0, cpu_s = 0;
+    for (unsigned i = 0; i < slices; i++) {
         run_ceilings(ceilings, seconds);
         double before = bench_cpu_of(0) + (server > 0 ? bench_cpu_of(server) : 0);
         run_all(runners, c, seconds, &ours_s);

@@ -74,6 +74,14 @@ def test_a_table():
     assert {len(line) for line in lines} == {len(lines[0])} and len(lines[0]) <= 80
 
 
+def test_without_a_ceiling():
+    quick = ("bench", "--op", "get", "--size", "64K", "--seconds", "0.1", "--ceiling", "none")
+    row = json.loads(memkv(*quick, "--json").stdout)
+    assert row["ceiling_bytes_per_s"] is None and row["ratio"] is None and row["bytes_per_s"] > 0
+    lines = memkv(*quick).stdout.decode().splitlines()
+    assert lines[1].split()[-2:] == ["-", "-"] and {len(line) for line in lines} == {len(lines[0])}
+
+
 def test_servers_that_are_named():
     """Sets of each run are new to them: a value that is there already would move no bytes."""
     with serving() as s:
@@ -128,6 +136,7 @@ def test_no_server_outlives_it(number):
         (("--threads", "65"), "1 to 64"),
         (("--seconds", "nan"), "--seconds"),
         (("--seconds", "-1"), "--seconds"),
+        (("--ceiling", "high"), "neither sockets nor none"),
         (("word",), "--help"),
     ],
 )
