@@ -90,6 +90,10 @@ static void endpoint_close(struct mkv__endpoint **endpoint)
     while (ep->conns) {
         mkv__rdma_conn_fail(ep->conns, -ECANCELED, "endpoint closed");
     }
+    if (ep->doorbells > 0) {
+        MKV_DEBUG(ep->options.log, "rdma: %llu doorbells, %llu signaled completions",
+                  (unsigned long long)ep->doorbells, (unsigned long long)ep->signals);
+    }
     mkv__tcp.endpoint_close(&ep->tcp);
     ep->closed = true;
     mkv__rdma_leave(ep);
