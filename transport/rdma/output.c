@@ -272,7 +272,8 @@ static int step_bulk(struct mkv__rdma_qp *qp, struct chain *c, struct mkv__rdma_
     uint32_t rkey;
     int n = 0;
 
-    if (qp->flight >= MKV_RDMA_FLIGHT) {
+    qp->full = qp->flight >= MKV_RDMA_FLIGHT || (qp->full && qp->flight > MKV_RDMA_FLIGHT / 2);
+    if (qp->full) {
         return 0;
     }
     run = mkv__rdma_remote_at(remote, job->bulk->pieces[job->piece].offset + job->at, &address,
@@ -353,6 +354,24 @@ static int fill(struct mkv__rdma_qp *qp, struct chain *c)
     return 0;
 }
 
+/* Completions: of the last; of one in so many; and early enough for more to follow before all that may
+ * be on its way is done. */
+static void signal_some(struct mkv__rdma_qp *qp, struct chain *c)
+{
+    uint32_t first = (qp->posted_head + qp->n_posted - c->n) & COUNT_MASK, since = 0;
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < c->n; i++) {
+        bytes += qp->posted[(first + i) % MKV_RDMA_DEPTH].bytes;
+        if (++since == MKV_RDMA_SIGNAL || bytes >= MKV_RDMA_FLIGHT / 2 || i == c->n - 1) {
+            c->wrs[i].send_flags |= IBV_SEND_SIGNALED;
+            qp->conn->endpoint->signals++;
+            since = 0;
+            bytes = 0;
+        }
+    }
+}
+
 void mkv__rdma_flush(struct mkv__rdma_qp *qp)
 {
     struct mkv__endpoint *ep = qp->conn->endpoint;
@@ -369,11 +388,7 @@ void mkv__rdma_flush(struct mkv__rdma_qp *qp)
         if (chain.n == 0) {
             return;
         }
-        for (uint32_t i = MKV_RDMA_SIGNAL - 1; i < chain.n; i += MKV_RDMA_SIGNAL) {
-            chain.wrs[i].send_flags |= IBV_SEND_SIGNALED;
-        }
-        chain.wrs[chain.n - 1].send_flags |= IBV_SEND_SIGNALED;
-        ep->signals += (chain.n + MKV_RDMA_SIGNAL - 1) / MKV_RDMA_SIGNAL;
+        signal_some(qp, &chain);
         ep->doorbells++;
         if (ibv_post_send(qp->qp, chain.wrs, &bad) != 0) {
             mkv__rdma_conn_fail(qp->conn, -ECONNRESET, "the device takes no work request");

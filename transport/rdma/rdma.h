@@ -134,6 +134,7 @@ struct mkv__rdma_qp {
     struct mkv__rdma_posted posted[MKV_RDMA_DEPTH]; /* ring */
     uint32_t posted_head, n_posted;                 /* head counts on, modulo 2^31 */
     uint64_t flight;                                /* bytes of bulk */
+    bool full;        /* as much as there may be was on its way: more when half of it is done */
     uint32_t credits; /* receives that the peer has posted and we have not used */
     uint32_t owed;    /* receives posted again that the peer has not been told of */
     uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
