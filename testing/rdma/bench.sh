@@ -76,7 +76,8 @@ ceiling() {
     local name=$1 round=$2 column=$3 value _
     shift 3
     for _ in 1 2 3; do
-        value=$(perftest 0 "$work/perftest" "$@" >/dev/null && figure "$work/perftest.log" "$column")
+        value=
+        perftest 0 "$work/perftest" "$@" && value=$(figure "$work/perftest.log" "$column")
         [[ -n $value ]] && echo "@ $name $round $value" && return
         echo "@ again $round $1"
     done
@@ -85,12 +86,13 @@ ceiling() {
 
 # ROUND: two at once, whose figures are added.
 ceiling_of_two() {
-    local value _
+    local left value _
     for _ in 1 2 3; do
-        perftest 0 "$work/left" ib_write_bw -s 1048576 -n 32 >/dev/null &
-        port=$((port + 1))
-        perftest 1 "$work/right" ib_write_bw -s 1048576 -n 32 >/dev/null
-        wait $!
+        perftest 0 "$work/left" ib_write_bw -s 1048576 -n 32 &
+        left=$!
+        port=$((port + 1)) # which that one has taken
+        perftest 1 "$work/right" ib_write_bw -s 1048576 -n 32
+        wait $left
         value=$({ figure "$work/left.log" 4; figure "$work/right.log" 4; } | awk '{s += $1; n++} END {if (n == 2) print s}')
         [[ -n $value ]] && echo "@ two_write_bw $1 $value" && return
         echo "@ again $1 two of ib_write_bw"
