@@ -28,7 +28,9 @@
 #define POLL_SPIN_NS      200000u
 #define POLL_PAUSE_MIN_NS 50000u
 #define POLL_PAUSE_MAX_NS 10000000u
-#define RECOUNT_NS        1000000000u /* how often a busy worker counts its neighbours */
+/* While it polls without a pause, descriptors are looked at no more often: that is a system call. */
+#define LOOK_NS    20000u
+#define RECOUNT_NS 1000000000u /* how often a busy worker counts its neighbours */
 
 _Static_assert((int)MKV_READABLE == MKV__POLL_IN && (int)MKV_WRITABLE == MKV__POLL_OUT &&
                    (int)MKV_HANGUP == MKV__POLL_HUP,
@@ -42,6 +44,7 @@ struct mkv__worker {
     int poll, event;
     uint64_t now_ns;
     uint64_t worked_ns;  /* when there was work last */
+    uint64_t looked_ns;  /* when descriptors were looked at last */
     uint64_t recount_ns; /* when to look again whether it may spin */
     struct mkv__timer *timers;
     struct mkv__poller *pollers, *poller_next; /* poller_next: of the walk that is under way */
@@ -210,6 +213,11 @@ static int run_events(struct mkv__worker *w)
 static void wait_events(struct mkv__worker *w, uint64_t wait_ns)
 {
     bool sleeps = wait_ns > 0;
+    if (!sleeps && w->pollers != NULL && __atomic_load_n(&w->may_spin, __ATOMIC_RELAXED) &&
+        w->now_ns - w->looked_ns < LOOK_NS) {
+        return;
+    }
+    w->looked_ns = w->now_ns;
     if (sleeps) {
         hook(w, w->options.offline);
         __atomic_store_n(&w->asleep, ASLEEP, __ATOMIC_SEQ_CST);

@@ -33,7 +33,7 @@ lint_ruff() {
 
 lint_mypy() {
     "$MKV_VENV/bin/mypy" --no-error-summary --cache-dir out/mypy pyext/memkv_sglang \
-        testing/rules/rules.py testing/mutants/mutants.py
+        testing/rules/rules.py testing/mutants/mutants.py testing/rdma/bench.py
 }
 
 lint_rules() { "$(base_python)" testing/rules/rules.py; }

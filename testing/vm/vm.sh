@@ -70,7 +70,7 @@ vm_run() {
         fi
         echo
     } >"$share/.command"
-    timeout --foreground "${MKV_VM_TIMEOUT:-900}" qemu-system-x86_64 -M q35 -cpu max -smp 2 \
+    timeout --foreground "${MKV_VM_TIMEOUT:-900}" qemu-system-x86_64 -M q35 -cpu max -smp "${MKV_VM_CPUS:-2}" \
         -m "${MKV_VM_MEMORY:-3072}" -nographic -no-reboot -kernel "$dir"/tree/boot/vmlinuz-* \
         -initrd "$dir/initramfs.gz" -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable mkv.guest=$MKV_ROOT/testing/vm/guest.sh" \
         -fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap" \

@@ -80,6 +80,17 @@ static int endpoint_open(struct mkv__worker *worker, const struct mkv__endpoint_
     return 0;
 }
 
+static void say_counts(const struct mkv__endpoint *ep)
+{
+    for (unsigned i = 0; i < ep->n_devices; i++) {
+        const struct mkv__rdma_counts *c = &ep->devices[i].counts;
+
+        MKV_DEBUG(ep->options.log, "rdma: %s: %llu doorbells, %llu signaled completions",
+                  ep->devices[i].name, (unsigned long long)mkv__counter_read(&c->doorbells),
+                  (unsigned long long)mkv__counter_read(&c->signaled));
+    }
+}
+
 static void endpoint_close(struct mkv__endpoint **endpoint)
 {
     struct mkv__endpoint *ep = *endpoint;
@@ -92,6 +103,7 @@ static void endpoint_close(struct mkv__endpoint **endpoint)
     while (ep->conns) {
         mkv__rdma_conn_fail(ep->conns, -ECANCELED, "endpoint closed");
     }
+    say_counts(ep);
     mkv__tcp.endpoint_close(&ep->tcp);
     ep->closed = true;
     mkv__rdma_leave(ep);

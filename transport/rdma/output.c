@@ -455,7 +455,8 @@ static int step_bulk(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c, struct 
     uint32_t rkey;
     int n = 0;
 
-    if (qp->flight >= MKV_RDMA_FLIGHT) {
+    qp->full = qp->flight >= MKV_RDMA_FLIGHT || (qp->full && qp->flight > MKV_RDMA_FLIGHT / 2);
+    if (qp->full) {
         return 0;
     }
     if (conn->endpoint->flight >= MKV_RDMA_NIC_FLIGHT) {
@@ -557,9 +558,26 @@ static int fill(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c)
     return 0;
 }
 
+/* Completions: of the last; of one in so many; and early enough for more to follow before all that may
+ * be on its way is done. */
+static void signal_some(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c)
+{
+    uint32_t first = (qp->posted_head + qp->n_posted - c->n) & COUNT_MASK, since = 0;
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < c->n; i++) {
+        bytes += qp->posted[(first + i) % MKV_RDMA_DEPTH].bytes;
+        if (++since == MKV_RDMA_SIGNAL || bytes >= MKV_RDMA_FLIGHT / 2 || i == c->n - 1) {
+            c->wrs[i].send_flags |= IBV_SEND_SIGNALED;
+            mkv__counter_inc(&qp->conn->device->counts.signaled);
+            since = 0;
+            bytes = 0;
+        }
+    }
+}
+
 void mkv__rdma_flush(struct mkv__rdma_qp *qp)
 {
-    struct mkv__rdma_counts *counts = &qp->conn->device->counts;
     struct mkv__rdma_chain *chain = &qp->conn->endpoint->chain;
 
     while (qp->up && end_empty(qp)) {
@@ -575,12 +593,8 @@ void mkv__rdma_flush(struct mkv__rdma_qp *qp)
         if (chain->n == 0) {
             return;
         }
-        for (uint32_t i = MKV_RDMA_SIGNAL - 1; i < chain->n; i += MKV_RDMA_SIGNAL) {
-            chain->wrs[i].send_flags |= IBV_SEND_SIGNALED;
-        }
-        chain->wrs[chain->n - 1].send_flags |= IBV_SEND_SIGNALED;
-        mkv__counter_add(&counts->signaled, (chain->n + MKV_RDMA_SIGNAL - 1) / MKV_RDMA_SIGNAL);
-        mkv__counter_inc(&counts->doorbells);
+        signal_some(qp, chain);
+        mkv__counter_inc(&qp->conn->device->counts.doorbells);
         if (ibv_post_send(qp->qp, chain->wrs, &bad) != 0) {
             mkv__rdma_conn_fail(qp->conn, -ECONNRESET, "the device takes no work request");
             return;

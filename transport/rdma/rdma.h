@@ -197,6 +197,7 @@ struct mkv__rdma_qp {
     uint32_t *owed;              /* receives posted again that the peer has not been told of */
     uint32_t inline_bytes;       /* a SEND that is not longer leaves without its buffer */
     const uint32_t *invalidated; /* the window that the SEND in hand has closed; NULL: none */
+    bool full; /* as much as there may be was on its way: more when half of it is done */
     uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
 
     uint8_t *in; /* a message that arrives in several SENDs */
