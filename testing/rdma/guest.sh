@@ -69,7 +69,7 @@ values_go_over_queue_pairs() (
 values_are_not_copied() (
     set -e
     export MEMKV_COPIES=$work/copies.server
-    LD_PRELOAD=$programs/libcopies.so serve
+    LD_PRELOAD=$programs/libcopies.so serve --verbose
     MEMKV_COPIES=$work/copies.client LD_PRELOAD=$programs/libcopies.so "$programs/moves" "$address" >"$work/moved"
     "$memkv" stat --json >"$work/stat"
     ended
