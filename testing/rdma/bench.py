@@ -167,7 +167,7 @@ def rate(value: float | None) -> str:
 def table(rows: list[Row]) -> Iterable[str]:
     yield (
         f"{'op':<5}{'value':>6}{'batch':>6}{'rails':>6}{'sums':>5}{'MB/s':>8}{'p50 ms':>8}"
-        f"  {'beside':<19}{'is':>9}{'ratio':>7}{'quartiles':>11}  {'bar':<7}  met"
+        f"  {'beside':<19}{'is':>9}{'ratio':>7}{'quartiles':>13}  {'bar':<7}  met"
     )
     for r in rows:
         if "ratio" not in r:
@@ -185,7 +185,7 @@ def table(rows: list[Row]) -> Iterable[str]:
         yield (
             f"{r['op']:<5}{value:>6}{r['batch']:>6}{r['rails']:>6}{'on' if r['checksum'] else 'off':>5}"
             f"{rate(r['bytes_per_s']):>8}{r['p50_us'] / 1e3:>8.2f}  {r['ceiling']:<19}{beside:>9}"
-            f"{r['ratio']:>7.2f}{spread:>11}  {bar:<7}  {met}".rstrip()
+            f"{r['ratio']:>7.2f}{spread:>13}  {bar:<7}  {met}".rstrip()
         )
     for r in rows:
         if "scale" in r:

@@ -184,6 +184,7 @@ if wants get || wants set || wants small || wants rails; then
     done
     ended "$server"
 fi
+wants calls && calls
 if wants checksums; then
     serve env MEMKV_CHECKSUM=yes
     for ((n = 0; n < rounds; n++)); do
@@ -191,5 +192,4 @@ if wants checksums; then
     done
     ended "$server"
 fi
-wants calls && calls
 echo "@ end 0 0"
