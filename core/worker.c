@@ -25,7 +25,7 @@
 #define LINGER_NS 20000u
 /* What is only polled is looked at without a pause for so long after work, then ever more seldom;
  * at the longest pause this costs well under 1% of a core. */
-#define POLL_SPIN_NS      200000u
+#define POLL_SPIN_NS      2000000u
 #define POLL_PAUSE_MIN_NS 50000u
 #define POLL_PAUSE_MAX_NS 10000000u
 /* While it polls without a pause, descriptors are looked at no more often: that is a system call. */
@@ -418,6 +418,11 @@ bool mkv__worker_is_current(const struct mkv__worker *w)
 int mkv__worker_cpu(const struct mkv__worker *w)
 {
     return w->pin.cpu;
+}
+
+bool mkv__worker_spins(const struct mkv__worker *w)
+{
+    return __atomic_load_n(&w->may_spin, __ATOMIC_RELAXED);
 }
 
 bool mkv__worker_may_spin(const struct mkv__worker *w)

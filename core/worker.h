@@ -36,8 +36,9 @@ struct mkv__source {
     void (*ready)(struct mkv__worker *worker, struct mkv__source *source, unsigned events);
 };
 
-/* Polled once a turn, for what has no descriptor or is faster without (completion queues). After
- * 200 us without work there are pauses between turns, of up to 10 ms, so that idling stays cheap. */
+/* Polled once a turn, for what has no descriptor or is faster without (completion queues). After 2 ms
+ * without work (at once, where CPUs are few) there are pauses between turns, of up to 10 ms, so that
+ * idling stays cheap: who finds nothing for a while removes itself. */
 struct mkv__poller {
     int (*poll)(struct mkv__poller *poller, uint64_t now_ns); /* amount of work done */
     struct mkv__poller *next;
@@ -90,6 +91,8 @@ int mkv__worker_cpu(const struct mkv__worker *worker); /* pinned CPU, -1: a set 
 /* Any thread: whether it may spin for this worker now. There are more allowed CPUs than workers on
  * this host, and the caller is not on the worker's own. */
 bool mkv__worker_may_spin(const struct mkv__worker *worker);
+/* Owner: it polls without pauses while there is work. */
+bool mkv__worker_spins(const struct mkv__worker *worker);
 struct mkv__log *mkv__worker_log(const struct mkv__worker *worker);
 
 void mkv__timer_init(struct mkv__timer *timer,

@@ -103,9 +103,9 @@ def throughput(samples: Samples) -> Iterable[Row]:
 
 def scale(samples: Samples, row: Row) -> None:
     """Two rails: how much more than one, here and there."""
-    one = {n: r["bytes_per_s"] for n, r in samples.rows["get"].items()}
+    one = {n: r["bytes_per_s"] for n, r in samples.rows["get_rail"].items()}
     two = {n: r["bytes_per_s"] for n, r in samples.rows["get_rails"].items()}
-    below, above = samples.numbers["write_bw"], samples.numbers["two_write_bw"]
+    below, above = samples.numbers["one_write_bw"], samples.numbers["two_write_bw"]
     ours = quartiles([two[n] / one[n] for n in two if n in one])
     theirs = quartiles([above[n] / below[n] for n in above if n in below])
     row |= {"scale_q1": ours[0], "scale": ours[1], "scale_q3": ours[2], "ceiling_scale": theirs[1]}

@@ -27,9 +27,12 @@ listens() { # PORT
     return 1
 }
 
-# [COMMAND [ARG...]]: under that command; sets server. One server at a time, since each holds a CPU.
+# DEVICES [COMMAND [ARG...]]: under that command; sets server. One server at a time, and no more rails
+# than are measured, since each worker holds a CPU.
 serve() {
-    "$@" "$memkv" serve --listen $server_at --memory 448M --prefault wait --rdma-devices rxe2,rxe3 \
+    local devices=$1
+    shift
+    "$@" "$memkv" serve --listen $server_at --memory 448M --prefault wait --rdma-devices "$devices" \
         >"$work/serve" 2>>"$work/serve.log" &
     server=$!
     until grep -q listening "$work/serve"; do
@@ -120,13 +123,9 @@ ours() {
 many=(--size 1M --batch 32)
 
 round() {
-    wants get || wants rails && {
+    wants get && {
         ceiling write_bw "$1" 4 ib_write_bw -s 1048576 -n 32
         ours get "$1" rxe0 --op get "${many[@]}"
-    }
-    wants rails && {
-        ceiling_of_two "$1"
-        ours get_rails "$1" rxe0,rxe1 --op get "${many[@]}"
     }
     wants set && {
         ceiling read_bw "$1" 4 ib_read_bw -s 1048576 -n 32
@@ -137,6 +136,13 @@ round() {
         ceiling write_lat "$1" 5 ib_write_lat -s 4096 -n 300
         ours small "$1" rxe0 --op get --size 4K --batch 1
     }
+}
+
+round_of_rails() {
+    ceiling one_write_bw "$1" 4 ib_write_bw -s 1048576 -n 32
+    ours get_rail "$1" rxe0 --op get "${many[@]}"
+    ceiling_of_two "$1"
+    ours get_rails "$1" rxe0,rxe1 --op get "${many[@]}"
 }
 
 round_checked() {
@@ -165,7 +171,7 @@ stat_of() { # NAME
 # System calls of a server that is traced. Its batches are short: a trace takes its time.
 calls() {
     local trace=$work/strace before seconds=3
-    serve env MEMKV_LOG_LEVEL=debug strace -f -y -o "$trace"
+    serve rxe2 env MEMKV_LOG_LEVEL=debug strace -f -y -o "$trace"
     ours calls_prepare 0 rxe0 --op get "${many[@]}"
     stat_of before
     before=$(wc -l <"$trace")
@@ -177,16 +183,23 @@ calls() {
     echo "@ traced 0 $(grep -c 'uverbs.*"\\34' "$trace") $(grep -h ' doorbells, ' "$work/serve.log" | tail -n 1)"
 }
 
-if wants get || wants set || wants small || wants rails; then
-    serve
+if wants get || wants set || wants small; then
+    serve rxe2
     for ((n = 0; n < rounds; n++)); do
         round "$n"
     done
     ended "$server"
 fi
 wants calls && calls
+if wants rails; then
+    serve rxe2,rxe3
+    for ((n = 0; n < rounds; n++)); do
+        round_of_rails "$n"
+    done
+    ended "$server"
+fi
 if wants checksums; then
-    serve env MEMKV_CHECKSUM=yes
+    serve rxe2 env MEMKV_CHECKSUM=yes
     for ((n = 0; n < rounds; n++)); do
         round_checked "$n"
     done

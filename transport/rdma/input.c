@@ -14,7 +14,7 @@ void mkv__rdma_polled(struct mkv__conn *conn)
 {
     struct mkv__endpoint *ep = conn->endpoint;
 
-    conn->worked_ns = mkv__worker_now(ep->worker);
+    conn->idle_ns = 0;
     conn->polled = true;
     if (!ep->polling) {
         ep->polling = true;
@@ -267,7 +267,7 @@ static int drain(struct mkv__conn *conn)
         }
     }
     if (n > 0) {
-        conn->worked_ns = mkv__worker_now(conn->endpoint->worker);
+        conn->idle_ns = 0;
     }
     return n;
 }
@@ -285,6 +285,15 @@ static int rest(struct mkv__conn *conn)
     return n;
 }
 
+/* Counted from the first look that finds nothing: posting itself takes its time. */
+static bool is_idle(struct mkv__conn *conn, uint64_t now_ns)
+{
+    if (conn->idle_ns == 0) {
+        conn->idle_ns = now_ns;
+    }
+    return !mkv__worker_spins(conn->endpoint->worker) || now_ns - conn->idle_ns > MKV_RDMA_IDLE_NS;
+}
+
 int mkv__rdma_poll(struct mkv__poller *poller, uint64_t now_ns)
 {
     struct mkv__endpoint *ep = MKV_CONTAINER_OF(poller, struct mkv__endpoint, poller);
@@ -299,7 +308,7 @@ int mkv__rdma_poll(struct mkv__poller *poller, uint64_t now_ns)
             continue;
         }
         n = drain(conn);
-        if (n == 0 && conn->cq && now_ns - conn->worked_ns > MKV_RDMA_IDLE_NS) {
+        if (n == 0 && conn->cq && is_idle(conn, now_ns)) {
             n = rest(conn);
         }
         work += n;

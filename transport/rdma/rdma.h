@@ -46,7 +46,7 @@
 #define MKV_RDMA_STUCK_NS UINT64_C(4000000000) /* a work request that takes longer never ends */
 #define MKV_RDMA_AGAIN_NS UINT64_C(3000000000) /* a session on tcp tries again to get queue pairs */
 #define MKV_RDMA_LOST     16u                  /* peers that an endpoint remembers */
-#define MKV_RDMA_IDLE_NS  UINT64_C(50000)      /* without a completion: sleep until there is one */
+#define MKV_RDMA_IDLE_NS  UINT64_C(1000000)    /* without a completion: sleep until there is one */
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
 
@@ -235,8 +235,8 @@ struct mkv__conn {
     struct ibv_srq *srq; /* NULL: each queue pair has receives of its own */
     uint32_t credits[MKV_RDMA_QPS], owed[MKV_RDMA_QPS]; /* the first is all's, where they share */
     struct ibv_cq *cq;
-    unsigned n_events;  /* of the cq, not acknowledged */
-    uint64_t worked_ns; /* when there last was a completion */
+    unsigned n_events; /* of the cq, not acknowledged */
+    uint64_t idle_ns;  /* since when there has been no completion; 0: there was one */
     struct mkv__rdma_qp *qps[MKV_RDMA_QPS];
     unsigned n_up;
     bool peer_windows;             /* the peer's exposures are windows */
