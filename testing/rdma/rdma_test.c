@@ -313,6 +313,37 @@ static void both_talk_at_once(void **state)
     rig_fini(&rig);
 }
 
+/* Memory ---------------------------------------------------------------------------------------------- */
+
+/* Registered for each of them, and given back with each of them. */
+static void one_memory_in_two_requests(void **state)
+{
+    (void)state;
+    for (int windows = 0; windows < 2; windows++) {
+        struct rig rig;
+        struct memory other;
+
+        fake_verbs_device(0)->windows = windows;
+        case_open(&rig);
+        memory_init(&rig.mine, &rig.client, 1, 300000, false);
+        memory_init(&rig.theirs, &rig.server, 1, 300000, false);
+        memory_fill(&rig.mine, 77);
+        other = rig.mine;
+        assert_int_equal(memory_expose(&rig.mine, ID(3, 5), false), 0);
+        assert_int_equal(end_send(&rig.client, 33, ID(3, 5), false, "go", 2), 0);
+        assert_int_equal(memory_expose(&other, ID(4, 5), false), 0);
+        other.exposure.owner = &other;
+        assert_int_equal(end_send(&rig.client, 33, ID(4, 5), false, "go", 2), 0);
+        assert_true(rig_until(&rig, &rig.server.messages, 2));
+        case_conceal(&rig, true);
+        assert_int_equal(memory_bulk(&rig.theirs, ID(4, 5), false), 0);
+        assert_true(rig_until(&rig, &rig.theirs.done, 1));
+        assert_int_equal(rig.theirs.status, 0);
+        assert_true(memory_is(&rig.theirs, 77));
+        rig_fini(&rig);
+    }
+}
+
 /* What is chosen -------------------------------------------------------------------------------------- */
 
 static void the_address_chooses_the_device(void **state)
@@ -603,6 +634,7 @@ int main(void)
         TEST(a_client_that_is_stuck),
         TEST(a_reply_is_behind_its_writes),
         TEST(both_talk_at_once),
+        TEST(one_memory_in_two_requests),
         TEST(the_address_chooses_the_device),
         TEST(another_network_takes_the_first),
         TEST(gids_of_ipv6_do),

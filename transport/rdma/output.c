@@ -389,7 +389,7 @@ static uint64_t gather(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint6
             break;
         }
         here = p->len - job->at < len - sum ? p->len - job->at : len - sum;
-        mr = mkv__rdma_region_at(qp->conn->endpoint, (uint8_t *)p->addr + job->at,
+        mr = mkv__rdma_region_at(qp->conn->endpoint, &job->strays, (uint8_t *)p->addr + job->at,
                                  qp->conn->device_index, &registered);
         if (!mr) {
             break;

@@ -84,7 +84,6 @@ struct mkv__rdma_region {
     struct mkv__rdma_region *next;
     uint8_t *base;
     size_t len;
-    bool stray;             /* for one transfer */
     size_t chunk, n_chunks; /* each has a registration of its own */
     struct ibv_mr **mrs;    /* of each device those of all chunks */
 };
@@ -92,7 +91,7 @@ struct mkv__rdma_region {
 /* What was registered for one transfer alone. */
 struct mkv__rdma_strays {
     struct mkv__rdma_region **regions;
-    uint32_t n;
+    uint32_t n, last; /* the one that was asked for last */
 };
 
 /* A window of type 2: opens a range of a registration to one queue pair, until it is invalidated. */
@@ -351,9 +350,10 @@ void mkv__rdma_figures(const struct mkv__endpoint *ep, struct mkv__transport_fig
 /* region.c */
 int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len);
 void mkv__rdma_region_remove(struct mkv__endpoint *ep, void *addr, size_t len);
-/* The registration on a device that has this address, NULL: none; and how many bytes from there on. */
-struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, const void *addr, unsigned device,
-                                   uint64_t *len_out);
+/* The registration on a device that has this address, NULL: none; and how many bytes from there on.
+ * own: what was registered for this transfer. What was for others goes when they end. */
+struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, struct mkv__rdma_strays *own,
+                                   const void *addr, unsigned device, uint64_t *len_out);
 /* Registers what of these pieces is not registered yet. Errors: -ENOMEM (memlock), -EFAULT. */
 int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *pieces, uint32_t n,
                          unsigned device, int access, struct mkv__rdma_strays *out);
