@@ -344,6 +344,46 @@ static void one_memory_in_two_requests(void **state)
     }
 }
 
+/* Fences ----------------------------------------------------------------------------------------------- */
+
+/* The server takes turns of its own: what is withdrawn meanwhile has not left yet. */
+static void server_turns(struct rig *rig)
+{
+    rig->client_stalls = true;
+    rig->server_stalls = false;
+    rig_turns(rig, 5);
+    rig->client_stalls = false;
+    rig->server_stalls = true;
+}
+
+/* There is always one that waits for FENCED; each waits less than may be. */
+static void fences_follow_each_other(void **state)
+{
+    struct rig rig;
+    struct memory m[9];
+
+    (void)state;
+    subject.fake_clock = true;
+    case_open(&rig);
+    memory_init(&rig.mine, &rig.client, 1, 1000, false);
+    rig.server_stalls = true;
+    for (uint32_t i = 0; i < 9; i++) {
+        m[i] = rig.mine;
+        assert_int_equal(memory_expose(&m[i], ID(i, 1), false), 0);
+        assert_int_equal(end_send(&rig.client, 33, ID(i, 1), false, "go", 2), 0);
+        rig_turns(&rig, 1);
+        rig.t->conceal(rig.client.conn, &m[i].exposure, false);
+        server_turns(&rig);
+        rig_turns(&rig, 2000); /* 200 ms */
+        assert_int_equal(m[i].concealed, 0);
+        assert_int_equal(i == 0 || m[i - 1].concealed, 1);
+    }
+    assert_int_equal(rig.client.closed, 0);
+    rig.server_stalls = false;
+    assert_true(rig_until(&rig, &m[8].concealed, 1));
+    rig_fini(&rig);
+}
+
 /* What is chosen -------------------------------------------------------------------------------------- */
 
 static void the_address_chooses_the_device(void **state)
@@ -635,6 +675,7 @@ int main(void)
         TEST(a_reply_is_behind_its_writes),
         TEST(both_talk_at_once),
         TEST(one_memory_in_two_requests),
+        TEST(fences_follow_each_other),
         TEST(the_address_chooses_the_device),
         TEST(another_network_takes_the_first),
         TEST(gids_of_ipv6_do),

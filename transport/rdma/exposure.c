@@ -113,13 +113,27 @@ static void give_back_open(struct mkv__conn *conn, uint32_t slot)
     concealed(conn, slot);
 }
 
+/* Which fence is forced first. */
+static void fences_look(struct mkv__conn *conn)
+{
+    uint64_t first = 0;
+
+    for (uint32_t slot = 0; slot < MKV_REQUESTS_MAX; slot++) {
+        const struct mkv__rdma_exposed *x = &conn->exposed[slot];
+
+        if (x->withdrawn && (first == 0 || x->fence_ns < first)) {
+            first = x->fence_ns;
+        }
+    }
+    conn->fence_ns = first;
+}
+
 void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered)
 {
     struct mkv__header header = {
         .version = MKV_WIRE_VERSION, .type = MKV_TYPE_CANCEL, .request_id = exposure->request_id};
     uint32_t slot = mkv__rdma_slot(exposure->request_id);
     struct mkv__rdma_exposed *x;
-    uint64_t due;
 
     if (slot >= MKV_REQUESTS_MAX || conn->closing) {
         return;
@@ -144,9 +158,9 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
         return;
     }
     x->withdrawn = true;
-    due = mkv__worker_now(conn->endpoint->worker) +
-          (MKV_FAULT("rdma.grace") ? 20 : 1) * MKV_RDMA_GRACE_NS;
-    conn->fence_ns = conn->fence_ns && conn->fence_ns < due ? conn->fence_ns : due;
+    x->fence_ns = mkv__worker_now(conn->endpoint->worker) +
+                  (MKV_FAULT("rdma.grace") ? 20 : 1) * MKV_RDMA_GRACE_NS;
+    fences_look(conn);
     if (mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, header.request_id), &header, NULL, 0, NULL,
                               NULL) < 0) {
         mkv__rdma_conn_fail(conn, -ENOMEM, "out of memory");
@@ -157,7 +171,6 @@ void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id)
 {
     uint32_t slot = mkv__rdma_slot(request_id);
     struct mkv__rdma_exposed *x;
-    bool more = false;
 
     if (slot >= MKV_REQUESTS_MAX) {
         return;
@@ -167,10 +180,7 @@ void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id)
         x->withdrawn = false;
         give_back(conn, slot);
     }
-    for (slot = 0; slot < MKV_REQUESTS_MAX && !more; slot++) {
-        more = conn->exposed[slot].withdrawn;
-    }
-    conn->fence_ns = more ? conn->fence_ns : 0;
+    fences_look(conn);
 }
 
 void mkv__rdma_conceal_all(struct mkv__conn *conn)

@@ -213,6 +213,7 @@ struct mkv__rdma_exposed {
     uint32_t n_closing; /* windows that are being invalidated; then it is given back */
     bool told;          /* the peer knows it */
     bool withdrawn;     /* CANCEL is sent, FENCED has not come */
+    uint64_t fence_ns;  /* then it is forced */
 };
 
 enum mkv__rdma_counted { MKV_RDMA_NOT_COUNTED, MKV_RDMA_COUNTED_TCP, MKV_RDMA_COUNTED_RAILS };
@@ -254,7 +255,7 @@ struct mkv__conn {
     struct mkv__rdma_remote remotes[MKV_REQUESTS_MAX];
     struct mkv__deferred pump;
     struct mkv__timer timer; /* fences, and work requests that never end */
-    uint64_t fence_ns;       /* the oldest fence is forced then; 0: none */
+    uint64_t fence_ns;       /* the first fence is forced then; 0: none */
     char why[300];           /* why it is on tcp */
     enum mkv__rdma_reason reason;
     bool of_peer;                        /* the reason */
