@@ -374,6 +374,17 @@ static int into_receive(struct fake_qp *peer, const struct fake_work *work, stru
     return IBV_WC_SUCCESS;
 }
 
+/* Of this queue pair, and not the one of this key. */
+static uint32_t other_window(uint32_t rkey, const struct fake_qp *qp)
+{
+    const struct fake_mw *mw = W.mws;
+
+    while (mw && (!mw->mr || mw->qpn != qp->ibv.qp_num || mw->rkey == rkey)) {
+        mw = mw->next;
+    }
+    return mw ? mw->rkey : rkey;
+}
+
 static int invalidate_remote(struct fake_qp *peer, uint32_t rkey, struct ibv_wc *wc)
 {
     struct fake_mw *mw = mw_of(rkey, peer);
@@ -416,7 +427,11 @@ static int move_send(struct fake_qp *qp, struct fake_work *work)
             wc.wc_flags |= IBV_WC_WITH_IMM;
             wc.imm_data = work->wr.imm_data;
         } else if (work->wr.opcode == IBV_WR_SEND_WITH_INV) {
-            status = invalidate_remote(peer, work->wr.invalidate_rkey, &wc);
+            status = invalidate_remote(
+                peer,
+                W.wrong_window ? other_window(work->wr.invalidate_rkey, peer)
+                               : work->wr.invalidate_rkey,
+                &wc);
         }
     }
     received(peer, &wc);
@@ -454,6 +469,7 @@ static int invalidate_local(struct fake_qp *qp, uint32_t rkey)
     struct fake_mw *mw = mw_of(rkey, qp);
 
     if (!mw) {
+        fake_misuse("a window is closed that is not open: rdma_rxe takes the kernel with it");
         return IBV_WC_LOC_QP_OP_ERR;
     }
     fake_land(qp);

@@ -384,6 +384,37 @@ static void fences_follow_each_other(void **state)
     rig_fini(&rig);
 }
 
+/* A server that closes another window than its reply says. */
+static void a_window_that_another_has_closed(void **state)
+{
+    struct rig rig;
+    struct memory other;
+
+    (void)state;
+    case_open(&rig);
+    memory_init(&rig.mine, &rig.client, 1, 300000, false);
+    memory_init(&rig.theirs, &rig.server, 1, 300000, false);
+    other = rig.mine;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), true), 0);
+    assert_int_equal(end_send(&rig.client, 32, ID(3, 5), false, "go", 2), 0);
+    assert_int_equal(memory_expose(&other, ID(4, 5), true), 0);
+    assert_int_equal(end_send(&rig.client, 32, ID(4, 5), false, "go", 2), 0);
+    assert_true(rig_until(&rig, &rig.server.messages, 2));
+    fake_verbs_wrong_window(true);
+    assert_int_equal(end_send(&rig.server, 64, ID(3, 5), true, "done", 4), 0);
+    for (int i = 0; i < 200 && rig.client.messages == 0 && rig.client.closed == 0; i++) {
+        rig_turns(&rig, 1);
+    }
+    if (rig.client.conn) {
+        rig.t->conceal(rig.client.conn, &other.exposure, true);
+    }
+    assert_true(rig_until(&rig, &rig.client.closed, 1));
+    assert_int_equal(rig.client.error, -EPROTO);
+    assert_int_equal(rig.mine.concealed, 1);
+    assert_int_equal(other.concealed, 1);
+    rig_fini(&rig);
+}
+
 /* What is chosen -------------------------------------------------------------------------------------- */
 
 static void the_address_chooses_the_device(void **state)
@@ -676,6 +707,7 @@ int main(void)
         TEST(both_talk_at_once),
         TEST(one_memory_in_two_requests),
         TEST(fences_follow_each_other),
+        TEST(a_window_that_another_has_closed),
         TEST(the_address_chooses_the_device),
         TEST(another_network_takes_the_first),
         TEST(gids_of_ipv6_do),

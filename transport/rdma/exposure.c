@@ -21,7 +21,7 @@ int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure)
         int error = mkv__tcp.expose(conn->tcp, exposure);
 
         if (!error) {
-            conn->over_tcp[slot] = true;
+            conn->over_tcp[slot] = exposure->request_id + 1;
         }
         return error;
     }
@@ -84,18 +84,23 @@ void mkv__rdma_closed_window(struct mkv__conn *conn, uint32_t slot)
     }
 }
 
-void mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey)
+static bool unbind(struct mkv__rdma_window *window, uint32_t rkey)
 {
-    struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
-    bool there = x->exposure && x->exposure->request_id == request_id;
-    struct mkv__rdma_window *window = there ? x->windows : NULL;
-
-    while (window && window->rkey != rkey) {
+    while (window && (window->rkey != rkey || !window->bound)) {
         window = window->next;
     }
     if (window) {
         window->bound = false;
     }
+    return window != NULL;
+}
+
+bool mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey)
+{
+    struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
+    bool there = x->exposure && x->exposure->request_id == request_id;
+
+    return (there && unbind(x->windows, rkey)) || unbind(conn->lost, rkey);
 }
 
 /* As if there were no fence: what is on its way finds the window open, and the memory free. */
@@ -140,7 +145,7 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
     }
     x = &conn->exposed[slot];
     if (x->exposure != exposure) {
-        conn->over_tcp[slot] = false;
+        conn->over_tcp[slot] = 0;
         if (conn->tcp) {
             mkv__tcp.conceal(conn->tcp, exposure, answered);
         }

@@ -195,7 +195,7 @@ struct mkv__rdma_qp {
     uint32_t *credits;           /* receives that the peer has posted and we have not used */
     uint32_t *owed;              /* receives posted again that the peer has not been told of */
     uint32_t inline_bytes;       /* a SEND that is not longer leaves without its buffer */
-    const uint32_t *invalidated; /* the window that the SEND in hand has closed; NULL: none */
+    const uint32_t *invalidated; /* what the SEND in hand has closed, not found yet; or NULL */
     bool full; /* as much as there may be was on its way: more when half of it is done */
     uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
 
@@ -243,9 +243,8 @@ struct mkv__conn {
     struct mkv__rdma_window *lost; /* still bound, and of no request (a fault that tests ask for) */
     bool rails;                    /* client: the server has said that its side is up */
     bool told;                     /* why it is on tcp has been logged */
-    bool
-        over_tcp[MKV_REQUESTS_MAX]; /* the request of this slot, though there may be rails by now */
-    uint8_t *buffers;               /* receive buffers of all queue pairs, then send buffers */
+    uint64_t over_tcp[MKV_REQUESTS_MAX]; /* the last request of this slot that went so, + 1 */
+    uint8_t *buffers; /* receive buffers of all queue pairs, then send buffers */
     struct ibv_mr *buffers_mr;
     size_t waiting; /* bytes of messages not posted */
     bool starved;   /* by others, in the endpoint's list */
@@ -446,8 +445,8 @@ int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure);
 void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);
 void mkv__rdma_conceal_all(struct mkv__conn *conn);
 void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id);
-/* The peer has closed a window of this request with its reply. */
-void mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey);
+/* The peer has closed a window of this request with its reply. False: it has not. */
+bool mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey);
 /* We have closed one. */
 void mkv__rdma_closed_window(struct mkv__conn *conn, uint32_t slot);
 /* The exposure of a request that is about to be sent, as the peer is told: *out is freed by the
@@ -472,12 +471,12 @@ void mkv__rdma_withdrawn(struct mkv__conn *conn, uint64_t request_id);
 /* Says FENCED where the client waits for it and nothing of the request is on its way any more. */
 void mkv__rdma_fence_now(struct mkv__conn *conn, uint64_t request_id);
 
-/* Whether a request's bytes and messages go over tcp. */
+/* Whether a request's bytes and messages go over tcp, though there may be rails by now. */
 static inline bool mkv__rdma_by_tcp(const struct mkv__conn *conn, uint64_t request_id)
 {
     uint32_t slot = (uint32_t)request_id;
 
-    return conn->path != MKV_RDMA_ON_RAILS || (slot < MKV_REQUESTS_MAX && conn->over_tcp[slot]);
+    return conn->path != MKV_RDMA_ON_RAILS || (slot < MKV_REQUESTS_MAX && conn->over_tcp[slot] == request_id + 1);
 }
 
 static inline uint32_t mkv__rdma_slot(uint64_t request_id)
