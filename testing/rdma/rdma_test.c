@@ -283,6 +283,40 @@ static void a_reply_is_behind_its_writes(void **state)
     }
 }
 
+static void serve_gets(struct end *end, const struct mkv__message *m)
+{
+    if (m->type == 32) {
+        case_serve_write_and_reply(end, m);
+    }
+}
+
+/* A request that nobody waits for comes behind the next one of its slot, over the other queue pair. */
+static void an_old_request_comes_late(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    case_open(&rig);
+    memory_init(&rig.mine, &rig.client, 1, 300000, false);
+    memory_init(&rig.theirs, &rig.server, 1, 300000, false);
+    memory_fill(&rig.theirs, 77);
+    rig.server.on_message = serve_gets;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 6), true), 0);
+    assert_int_equal(end_send(&rig.client, 32, ID(3, 6), false, "go", 2), 0);
+    rig.server_stalls = true;
+    rig_turns(&rig, 5);
+    assert_int_equal(end_send(&rig.client, 36, ID(3, 5), false, "late", 4), 0);
+    rig_turns(&rig, 5);
+    rig.server_stalls = false;
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    assert_int_equal(rig.theirs.status, 0);
+    assert_true(rig_until(&rig, &rig.client.messages, 1));
+    assert_int_equal(rig.mine.landed, 300000);
+    assert_true(memory_is(&rig.mine, 77));
+    case_conceal(&rig, true);
+    rig_fini(&rig);
+}
+
 static void both_talk_at_once(void **state)
 {
     static const uint32_t lens[] = {1, 100, 8192, 30000};
@@ -704,6 +738,7 @@ int main(void)
         TEST(a_server_that_is_stuck),
         TEST(a_client_that_is_stuck),
         TEST(a_reply_is_behind_its_writes),
+        TEST(an_old_request_comes_late),
         TEST(both_talk_at_once),
         TEST(one_memory_in_two_requests),
         TEST(fences_follow_each_other),

@@ -96,7 +96,8 @@ static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const u
     if (mkv__rdma_slot(h->request_id) >= MKV_REQUESTS_MAX || h->aux > h->body_len) {
         return -EPROTO;
     }
-    if (conn->server) {
+    /* One that exposes nothing comes over another queue pair, perhaps behind the next of its slot. */
+    if (conn->server && h->aux > 0) {
         int error = mkv__rdma_remote_take(conn, h->request_id, body, h->aux);
 
         *why_out = "malformed exposure";
