@@ -40,6 +40,7 @@ struct fake_device {
     bool srqs;
     bool stuck;      /* nothing that is posted on it ends */
     bool deaf;       /* nothing arrives at it */
+    uint32_t narrow; /* packets of more bytes do not arrive at it; 0: all do */
     bool fatal;      /* DEVICE_FATAL has come */
     int failing_mrs; /* so many registrations fail with ENOMEM; -1: all */
     int lost_cqes;   /* a completion queue has so many entries less than it says */

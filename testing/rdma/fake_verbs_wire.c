@@ -193,6 +193,11 @@ static bool alive(const struct fake_device *d)
     return d->state == IBV_PORT_ACTIVE && !d->fatal;
 }
 
+static bool too_long(uint64_t packet, const struct fake_device *to)
+{
+    return (W.wire_mtu && packet > W.wire_mtu) || (to->narrow && packet > to->narrow);
+}
+
 /* The other end, if packets of this length reach it and are what it expects. */
 static struct fake_qp *peer_of(const struct fake_qp *qp, uint64_t len)
 {
@@ -211,7 +216,7 @@ static struct fake_qp *peer_of(const struct fake_qp *qp, uint64_t len)
     }
     if (!alive(fake_device_of(qp->ibv.context)) || !alive(fake_device_of(peer->ibv.context)) ||
         fake_device_of(peer->ibv.context)->deaf || fake_device_of(qp->ibv.context)->deaf ||
-        (W.wire_mtu && (len < packet ? len : packet) > W.wire_mtu)) {
+        too_long(len < packet ? len : packet, fake_device_of(peer->ibv.context))) {
         return NULL;
     }
     return peer;

@@ -604,6 +604,30 @@ static void packets_that_are_too_long(void **state)
     stays_on_tcp(MKV_REASON_MTU, false, "no long ones");
 }
 
+/* The server hears all, and its long answers are lost: the session does not end of that. */
+static void packets_that_are_too_long_one_way(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    subject.any_address = "127.0.0.2:0";
+    subject.fake_clock = true;
+    fake_verbs_device(0)->narrow = 1024;
+    case_open(&rig);
+    goes_over(&rig.client, "tcp, not rdma: short messages came over the queue pairs, and no long");
+    rig_turns(&rig, 60000); /* 6 s */
+    assert_int_equal(rig.client.closed + rig.server.closed, 0);
+    goes_over(&rig.client, "tcp, not rdma");
+    goes_over(&rig.server, "tcp, not rdma");
+    fake_verbs_device(0)->narrow = 0;
+    for (int i = 0; i < 100000 && rig.t->degraded(rig.client.conn); i++) {
+        rig_turns(&rig, 1);
+    }
+    goes_over(&rig.client, "rdma: fake0");
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
 static void a_server_that_says_nothing_more(void **state)
 {
     (void)state;
@@ -757,6 +781,7 @@ int main(void)
         TEST(a_server_whose_memory_cannot_be_locked),
         TEST(packets_that_are_lost),
         TEST(packets_that_are_too_long),
+        TEST(packets_that_are_too_long_one_way),
         TEST(a_server_that_says_nothing_more),
         TEST(memory_of_a_server_that_cannot_be_locked),
         TEST(figures_add_up),

@@ -669,4 +669,5 @@ void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id)
     }
     mkv__rdma_feed(conn->endpoint);
     mkv__rdma_wake(conn);
+    mkv__rdma_up_if_all_is(conn);
 }

@@ -392,6 +392,8 @@ void mkv__rdma_shake_at(struct mkv__conn *conn, uint64_t due_ns);
 void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason, const char *why);
 /* The same because nothing, or nothing long, has come over them. */
 void mkv__rdma_unheard(struct mkv__conn *conn);
+/* The session goes over to its queue pairs, if nothing is left to wait for. */
+void mkv__rdma_up_if_all_is(struct mkv__conn *conn);
 /* TRY, with so many bytes, has come over a queue pair that is shaking. */
 int mkv__rdma_heard(struct mkv__rdma_qp *qp, size_t len);
 void mkv__rdma_rails_free(struct mkv__conn *conn);
