@@ -85,8 +85,7 @@ static void job_done(struct memory *m)
         }
     }
     assert_true(memory_canaries(m));
-    if (world.rig.server.conn && m->status != -ECONNRESET &&
-        (!job->answered || m->status != 0)) {
+    if (world.rig.server.conn && m->status != -ECONNRESET && (!job->answered || m->status != 0)) {
         (void)end_send(&world.rig.server, 64, m->bulk.request_id, answer != 0, &answer,
                        sizeof(answer));
     }

@@ -432,11 +432,10 @@ static int move_send(struct fake_qp *qp, struct fake_work *work)
             wc.wc_flags |= IBV_WC_WITH_IMM;
             wc.imm_data = work->wr.imm_data;
         } else if (work->wr.opcode == IBV_WR_SEND_WITH_INV) {
-            status = invalidate_remote(
-                peer,
-                W.wrong_window ? other_window(work->wr.invalidate_rkey, peer)
-                               : work->wr.invalidate_rkey,
-                &wc);
+            status = invalidate_remote(peer,
+                                       W.wrong_window ? other_window(work->wr.invalidate_rkey, peer)
+                                                      : work->wr.invalidate_rkey,
+                                       &wc);
         }
     }
     received(peer, &wc);

@@ -93,8 +93,11 @@ static const struct mkv__conn_handlers of_client = {opened, answered, NULL, NULL
 static void serve(struct mkv__conn *conn, void *arg, const struct mkv__message *m)
 {
     struct one *o = arg;
-    struct mkv__message reply = {
-        .type = 64, .request_id = m->request_id, .after_bulk = true, .body = m->body, .body_len = 2};
+    struct mkv__message reply = {.type = 64,
+                                 .request_id = m->request_id,
+                                 .after_bulk = true,
+                                 .body = m->body,
+                                 .body_len = 2};
 
     o->bulk = (struct mkv__bulk){.request_id = m->request_id,
                                  .pieces = &o->pieces[1],
@@ -217,10 +220,8 @@ static void sessions_take_turns(void **state)
 
 int main(void)
 {
-    static const struct mkv__subject subject = {.transport = &mkv__rdma,
-                                                .any_address = "127.0.0.1:0",
-                                                .must = true,
-                                                .told_at_last = true};
+    static const struct mkv__subject subject = {
+        .transport = &mkv__rdma, .any_address = "127.0.0.1:0", .must = true, .told_at_last = true};
     const struct CMUnitTest tests[] = {cmocka_unit_test(sessions_take_turns)};
 
     case_subject = &subject;

@@ -378,6 +378,36 @@ static void one_memory_in_two_requests(void **state)
     }
 }
 
+/* A piece may begin in one registration of its region and end in another. */
+static void memory_over_the_borders_of_registrations(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct rig rig;
+        bool get = i % 2;
+
+        fake_verbs_device(0)->max_mr_size = 2 * MIB;
+        fake_verbs_device(0)->windows = i / 2;
+        case_open(&rig);
+        memory_init(&rig.mine, &rig.client, 3, 9 * MIB, false);
+        memory_init(&rig.theirs, &rig.server, 4, 9 * MIB, false);
+        memory_fill(get ? &rig.theirs : &rig.mine, 77);
+        assert_int_equal(rig.t->region_add(rig.client_endpoint, rig.mine.base, rig.mine.size), 0);
+        for (int s = 0; s < 2; s++) {
+            assert_int_equal(
+                rig.t->region_add(rig.server_endpoint[s], rig.theirs.base, rig.theirs.size), 0);
+        }
+        rig.theirs.on_done = case_reply_when_done;
+        rig.server.on_message = get ? case_serve_write : case_serve_read;
+        assert_int_equal(memory_expose(&rig.mine, ID(3, 5), get), 0);
+        assert_int_equal(end_send(&rig.client, get ? 32 : 33, ID(3, 5), false, "go", 2), 0);
+        assert_true(rig_until(&rig, &rig.client.messages, 1));
+        assert_true(memory_is(get ? &rig.mine : &rig.theirs, 77));
+        case_conceal(&rig, true);
+        rig_fini(&rig);
+    }
+}
+
 /* Fences ----------------------------------------------------------------------------------------------- */
 
 /* The server takes turns of its own: what is withdrawn meanwhile has not left yet. */
@@ -765,6 +795,7 @@ int main(void)
         TEST(an_old_request_comes_late),
         TEST(both_talk_at_once),
         TEST(one_memory_in_two_requests),
+        TEST(memory_over_the_borders_of_registrations),
         TEST(fences_follow_each_other),
         TEST(a_window_that_another_has_closed),
         TEST(the_address_chooses_the_device),

@@ -276,8 +276,8 @@ static int key_of(struct mkv__conn *conn, struct mkv__rdma_exposed *x, const str
                   uint32_t *rkey_out, uint64_t *len_out)
 {
     uintptr_t from = (uintptr_t)p->addr;
-    struct ibv_mr *mr = mkv__rdma_region_at(conn->endpoint, &x->strays, p->addr,
-                                            conn->device_index, len_out);
+    struct ibv_mr *mr = mkv__rdma_region_at(conn->endpoint, &x->strays, p->addr, conn->device_index,
+                                            len_out);
     struct mkv__rdma_window *window;
 
     if (!mr) {

@@ -224,7 +224,8 @@ static void received(struct mkv__rdma_qp *qp, const struct ibv_wc *wc)
     if (conn->closing || !conn->cq) {
         return;
     }
-    if (!error && qp->invalidated) { /* what we take for open is not: to close it would be a fault */
+    if (!error &&
+        qp->invalidated) { /* what we take for open is not: to close it would be a fault */
         why = other_window;
         error = -EPROTO;
     }

@@ -244,7 +244,7 @@ struct mkv__conn {
     bool rails;                    /* client: the server has said that its side is up */
     bool told;                     /* why it is on tcp has been logged */
     uint64_t over_tcp[MKV_REQUESTS_MAX]; /* the last request of this slot that went so, + 1 */
-    uint8_t *buffers; /* receive buffers of all queue pairs, then send buffers */
+    uint8_t *buffers;                    /* receive buffers of all queue pairs, then send buffers */
     struct ibv_mr *buffers_mr;
     size_t waiting; /* bytes of messages not posted */
     bool starved;   /* by others, in the endpoint's list */
@@ -478,7 +478,8 @@ static inline bool mkv__rdma_by_tcp(const struct mkv__conn *conn, uint64_t reque
 {
     uint32_t slot = (uint32_t)request_id;
 
-    return conn->path != MKV_RDMA_ON_RAILS || (slot < MKV_REQUESTS_MAX && conn->over_tcp[slot] == request_id + 1);
+    return conn->path != MKV_RDMA_ON_RAILS ||
+           (slot < MKV_REQUESTS_MAX && conn->over_tcp[slot] == request_id + 1);
 }
 
 static inline uint32_t mkv__rdma_slot(uint64_t request_id)
