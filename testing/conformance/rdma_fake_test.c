@@ -57,7 +57,8 @@ int main(void)
     failed += mkv__conformance(&subject);
     poor = false;
     /* Bytes lie in place when something behind them does, or their window is closed. Without windows
-     * nobody may ask for memory of relaxed ordering: FENCED comes over another queue pair. */
+     * nobody may ask for memory of relaxed ordering: a reply that is not behind its bulk comes over another
+     * queue pair. */
     late = 40;
     relaxed = true;
     failed += mkv__conformance(&subject);

@@ -433,6 +433,13 @@ void fake_verbs_late(uint32_t polls, uint64_t seed)
     fake_world.seed = seed;
 }
 
+void fake_verbs_wrong_window(bool wrong)
+{
+    fake_lock();
+    fake_world.wrong_window = wrong;
+    fake_unlock();
+}
+
 void fake_verbs_relaxed(bool relaxed)
 {
     fake_world.relaxed = relaxed;

@@ -40,6 +40,7 @@ struct fake_device {
     bool srqs;
     bool stuck;      /* nothing that is posted on it ends */
     bool deaf;       /* nothing arrives at it */
+    uint32_t narrow; /* packets of more bytes do not arrive at it; 0: all do */
     bool fatal;      /* DEVICE_FATAL has come */
     int failing_mrs; /* so many registrations fail with ENOMEM; -1: all */
     int lost_cqes;   /* a completion queue has so many entries less than it says */
@@ -79,6 +80,8 @@ void fake_verbs_relaxed(bool relaxed);
 void fake_verbs_wire_mtu(uint32_t bytes);
 /* The nth work request (from 1) of this opcode, -1: of any, that would move from now on ends so. */
 void fake_verbs_fail(int opcode, uint32_t nth, enum ibv_wc_status status, uint32_t vendor_error);
+/* From now on a SEND with invalidate closes another window of its receiver, if there is one. */
+void fake_verbs_wrong_window(bool wrong);
 /* Tells all who have the device open, and does what it says: a port goes down or up, queue pairs fail
  * (QP_FATAL: all of the device), the device is dead. */
 void fake_verbs_event(unsigned device, enum ibv_event_type type);

@@ -137,6 +137,7 @@ struct fake_world {
     bool relaxed;
     uint64_t seed;
     uint32_t wire_mtu;
+    bool wrong_window;
     int fail_opcode;
     uint32_t fail_nth;
     enum ibv_wc_status fail_status;

@@ -193,6 +193,11 @@ static bool alive(const struct fake_device *d)
     return d->state == IBV_PORT_ACTIVE && !d->fatal;
 }
 
+static bool too_long(uint64_t packet, const struct fake_device *to)
+{
+    return (W.wire_mtu && packet > W.wire_mtu) || (to->narrow && packet > to->narrow);
+}
+
 /* The other end, if packets of this length reach it and are what it expects. */
 static struct fake_qp *peer_of(const struct fake_qp *qp, uint64_t len)
 {
@@ -211,7 +216,7 @@ static struct fake_qp *peer_of(const struct fake_qp *qp, uint64_t len)
     }
     if (!alive(fake_device_of(qp->ibv.context)) || !alive(fake_device_of(peer->ibv.context)) ||
         fake_device_of(peer->ibv.context)->deaf || fake_device_of(qp->ibv.context)->deaf ||
-        (W.wire_mtu && (len < packet ? len : packet) > W.wire_mtu)) {
+        too_long(len < packet ? len : packet, fake_device_of(peer->ibv.context))) {
         return NULL;
     }
     return peer;
@@ -374,6 +379,17 @@ static int into_receive(struct fake_qp *peer, const struct fake_work *work, stru
     return IBV_WC_SUCCESS;
 }
 
+/* Of this queue pair, and not the one of this key. */
+static uint32_t other_window(uint32_t rkey, const struct fake_qp *qp)
+{
+    const struct fake_mw *mw = W.mws;
+
+    while (mw && (!mw->mr || mw->qpn != qp->ibv.qp_num || mw->rkey == rkey)) {
+        mw = mw->next;
+    }
+    return mw ? mw->rkey : rkey;
+}
+
 static int invalidate_remote(struct fake_qp *peer, uint32_t rkey, struct ibv_wc *wc)
 {
     struct fake_mw *mw = mw_of(rkey, peer);
@@ -416,7 +432,10 @@ static int move_send(struct fake_qp *qp, struct fake_work *work)
             wc.wc_flags |= IBV_WC_WITH_IMM;
             wc.imm_data = work->wr.imm_data;
         } else if (work->wr.opcode == IBV_WR_SEND_WITH_INV) {
-            status = invalidate_remote(peer, work->wr.invalidate_rkey, &wc);
+            status = invalidate_remote(peer,
+                                       W.wrong_window ? other_window(work->wr.invalidate_rkey, peer)
+                                                      : work->wr.invalidate_rkey,
+                                       &wc);
         }
     }
     received(peer, &wc);
@@ -454,6 +473,7 @@ static int invalidate_local(struct fake_qp *qp, uint32_t rkey)
     struct fake_mw *mw = mw_of(rkey, qp);
 
     if (!mw) {
+        fake_misuse("a window is closed that is not open: rdma_rxe takes the kernel with it");
         return IBV_WC_LOC_QP_OP_ERR;
     }
     fake_land(qp);

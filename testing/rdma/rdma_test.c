@@ -283,6 +283,40 @@ static void a_reply_is_behind_its_writes(void **state)
     }
 }
 
+static void serve_gets(struct end *end, const struct mkv__message *m)
+{
+    if (m->type == 32) {
+        case_serve_write_and_reply(end, m);
+    }
+}
+
+/* A request that nobody waits for comes behind the next one of its slot, over the other queue pair. */
+static void an_old_request_comes_late(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    case_open(&rig);
+    memory_init(&rig.mine, &rig.client, 1, 300000, false);
+    memory_init(&rig.theirs, &rig.server, 1, 300000, false);
+    memory_fill(&rig.theirs, 77);
+    rig.server.on_message = serve_gets;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 6), true), 0);
+    assert_int_equal(end_send(&rig.client, 32, ID(3, 6), false, "go", 2), 0);
+    rig.server_stalls = true;
+    rig_turns(&rig, 5);
+    assert_int_equal(end_send(&rig.client, 36, ID(3, 5), false, "late", 4), 0);
+    rig_turns(&rig, 5);
+    rig.server_stalls = false;
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    assert_int_equal(rig.theirs.status, 0);
+    assert_true(rig_until(&rig, &rig.client.messages, 1));
+    assert_int_equal(rig.mine.landed, 300000);
+    assert_true(memory_is(&rig.mine, 77));
+    case_conceal(&rig, true);
+    rig_fini(&rig);
+}
+
 static void both_talk_at_once(void **state)
 {
     static const uint32_t lens[] = {1, 100, 8192, 30000};
@@ -310,6 +344,138 @@ static void both_talk_at_once(void **state)
     fake_verbs_counts(&c);
     assert_int_equal(c.rnrs, 0);
     assert_true(c.signaled * 2 < c.work_requests);
+    rig_fini(&rig);
+}
+
+/* Memory ---------------------------------------------------------------------------------------------- */
+
+/* Registered for each of them, and given back with each of them. */
+static void one_memory_in_two_requests(void **state)
+{
+    (void)state;
+    for (int windows = 0; windows < 2; windows++) {
+        struct rig rig;
+        struct memory other;
+
+        fake_verbs_device(0)->windows = windows;
+        case_open(&rig);
+        memory_init(&rig.mine, &rig.client, 1, 300000, false);
+        memory_init(&rig.theirs, &rig.server, 1, 300000, false);
+        memory_fill(&rig.mine, 77);
+        other = rig.mine;
+        assert_int_equal(memory_expose(&rig.mine, ID(3, 5), false), 0);
+        assert_int_equal(end_send(&rig.client, 33, ID(3, 5), false, "go", 2), 0);
+        assert_int_equal(memory_expose(&other, ID(4, 5), false), 0);
+        other.exposure.owner = &other;
+        assert_int_equal(end_send(&rig.client, 33, ID(4, 5), false, "go", 2), 0);
+        assert_true(rig_until(&rig, &rig.server.messages, 2));
+        case_conceal(&rig, true);
+        assert_int_equal(memory_bulk(&rig.theirs, ID(4, 5), false), 0);
+        assert_true(rig_until(&rig, &rig.theirs.done, 1));
+        assert_int_equal(rig.theirs.status, 0);
+        assert_true(memory_is(&rig.theirs, 77));
+        rig_fini(&rig);
+    }
+}
+
+/* A piece may begin in one registration of its region and end in another. */
+static void memory_over_the_borders_of_registrations(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct rig rig;
+        bool get = i % 2;
+
+        fake_verbs_device(0)->max_mr_size = 2 * MIB;
+        fake_verbs_device(0)->windows = i / 2;
+        case_open(&rig);
+        memory_init(&rig.mine, &rig.client, 3, 9 * MIB, false);
+        memory_init(&rig.theirs, &rig.server, 4, 9 * MIB, false);
+        memory_fill(get ? &rig.theirs : &rig.mine, 77);
+        assert_int_equal(rig.t->region_add(rig.client_endpoint, rig.mine.base, rig.mine.size), 0);
+        for (int s = 0; s < 2; s++) {
+            assert_int_equal(
+                rig.t->region_add(rig.server_endpoint[s], rig.theirs.base, rig.theirs.size), 0);
+        }
+        rig.theirs.on_done = case_reply_when_done;
+        rig.server.on_message = get ? case_serve_write : case_serve_read;
+        assert_int_equal(memory_expose(&rig.mine, ID(3, 5), get), 0);
+        assert_int_equal(end_send(&rig.client, get ? 32 : 33, ID(3, 5), false, "go", 2), 0);
+        assert_true(rig_until(&rig, &rig.client.messages, 1));
+        assert_true(memory_is(get ? &rig.mine : &rig.theirs, 77));
+        case_conceal(&rig, true);
+        rig_fini(&rig);
+    }
+}
+
+/* Fences ----------------------------------------------------------------------------------------------- */
+
+/* The server takes turns of its own: what is withdrawn meanwhile has not left yet. */
+static void server_turns(struct rig *rig)
+{
+    rig->client_stalls = true;
+    rig->server_stalls = false;
+    rig_turns(rig, 5);
+    rig->client_stalls = false;
+    rig->server_stalls = true;
+}
+
+/* There is always one that waits for FENCED; each waits less than may be. */
+static void fences_follow_each_other(void **state)
+{
+    struct rig rig;
+    struct memory m[9];
+
+    (void)state;
+    subject.fake_clock = true;
+    case_open(&rig);
+    memory_init(&rig.mine, &rig.client, 1, 1000, false);
+    rig.server_stalls = true;
+    for (uint32_t i = 0; i < 9; i++) {
+        m[i] = rig.mine;
+        assert_int_equal(memory_expose(&m[i], ID(i, 1), false), 0);
+        assert_int_equal(end_send(&rig.client, 33, ID(i, 1), false, "go", 2), 0);
+        rig_turns(&rig, 1);
+        rig.t->conceal(rig.client.conn, &m[i].exposure, false);
+        server_turns(&rig);
+        rig_turns(&rig, 2000); /* 200 ms */
+        assert_int_equal(m[i].concealed, 0);
+        assert_int_equal(i == 0 || m[i - 1].concealed, 1);
+    }
+    assert_int_equal(rig.client.closed, 0);
+    rig.server_stalls = false;
+    assert_true(rig_until(&rig, &m[8].concealed, 1));
+    rig_fini(&rig);
+}
+
+/* A server that closes another window than its reply says. */
+static void a_window_that_another_has_closed(void **state)
+{
+    struct rig rig;
+    struct memory other;
+
+    (void)state;
+    case_open(&rig);
+    memory_init(&rig.mine, &rig.client, 1, 300000, false);
+    memory_init(&rig.theirs, &rig.server, 1, 300000, false);
+    other = rig.mine;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), true), 0);
+    assert_int_equal(end_send(&rig.client, 32, ID(3, 5), false, "go", 2), 0);
+    assert_int_equal(memory_expose(&other, ID(4, 5), true), 0);
+    assert_int_equal(end_send(&rig.client, 32, ID(4, 5), false, "go", 2), 0);
+    assert_true(rig_until(&rig, &rig.server.messages, 2));
+    fake_verbs_wrong_window(true);
+    assert_int_equal(end_send(&rig.server, 64, ID(3, 5), true, "done", 4), 0);
+    for (int i = 0; i < 200 && rig.client.messages == 0 && rig.client.closed == 0; i++) {
+        rig_turns(&rig, 1);
+    }
+    if (rig.client.conn) {
+        rig.t->conceal(rig.client.conn, &other.exposure, true);
+    }
+    assert_true(rig_until(&rig, &rig.client.closed, 1));
+    assert_int_equal(rig.client.error, -EPROTO);
+    assert_int_equal(rig.mine.concealed, 1);
+    assert_int_equal(other.concealed, 1);
     rig_fini(&rig);
 }
 
@@ -468,6 +634,30 @@ static void packets_that_are_too_long(void **state)
     stays_on_tcp(MKV_REASON_MTU, false, "no long ones");
 }
 
+/* The server hears all, and its long answers are lost: the session does not end of that. */
+static void packets_that_are_too_long_one_way(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    subject.any_address = "127.0.0.2:0";
+    subject.fake_clock = true;
+    fake_verbs_device(0)->narrow = 1024;
+    case_open(&rig);
+    goes_over(&rig.client, "tcp, not rdma: short messages came over the queue pairs, and no long");
+    rig_turns(&rig, 60000); /* 6 s */
+    assert_int_equal(rig.client.closed + rig.server.closed, 0);
+    goes_over(&rig.client, "tcp, not rdma");
+    goes_over(&rig.server, "tcp, not rdma");
+    fake_verbs_device(0)->narrow = 0;
+    for (int i = 0; i < 100000 && rig.t->degraded(rig.client.conn); i++) {
+        rig_turns(&rig, 1);
+    }
+    goes_over(&rig.client, "rdma: fake0");
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
 static void a_server_that_says_nothing_more(void **state)
 {
     (void)state;
@@ -602,7 +792,12 @@ int main(void)
         TEST(a_server_that_is_stuck),
         TEST(a_client_that_is_stuck),
         TEST(a_reply_is_behind_its_writes),
+        TEST(an_old_request_comes_late),
         TEST(both_talk_at_once),
+        TEST(one_memory_in_two_requests),
+        TEST(memory_over_the_borders_of_registrations),
+        TEST(fences_follow_each_other),
+        TEST(a_window_that_another_has_closed),
         TEST(the_address_chooses_the_device),
         TEST(another_network_takes_the_first),
         TEST(gids_of_ipv6_do),
@@ -617,6 +812,7 @@ int main(void)
         TEST(a_server_whose_memory_cannot_be_locked),
         TEST(packets_that_are_lost),
         TEST(packets_that_are_too_long),
+        TEST(packets_that_are_too_long_one_way),
         TEST(a_server_that_says_nothing_more),
         TEST(memory_of_a_server_that_cannot_be_locked),
         TEST(figures_add_up),

@@ -215,7 +215,7 @@ static void tcp_message(struct mkv__conn *tcp, void *arg, const struct mkv__mess
         return;
     }
     if (conn->server) {
-        conn->over_tcp[mkv__rdma_slot(message->request_id)] = true;
+        conn->over_tcp[mkv__rdma_slot(message->request_id)] = message->request_id + 1;
     }
     if (!conn->closing && conn->handlers && conn->handlers->message) {
         conn->handlers->message(conn, conn->arg, message);

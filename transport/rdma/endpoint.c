@@ -33,7 +33,6 @@ static void endpoint_free(struct mkv__endpoint *ep)
     }
     reap(ep);
     while (ep->regions) {
-        ep->regions->stray = false;
         mkv__rdma_region_remove(ep, ep->regions->base, ep->regions->len);
     }
     mkv__rdma_devices_close(ep);

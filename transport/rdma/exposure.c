@@ -21,7 +21,7 @@ int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure)
         int error = mkv__tcp.expose(conn->tcp, exposure);
 
         if (!error) {
-            conn->over_tcp[slot] = true;
+            conn->over_tcp[slot] = exposure->request_id + 1;
         }
         return error;
     }
@@ -84,18 +84,23 @@ void mkv__rdma_closed_window(struct mkv__conn *conn, uint32_t slot)
     }
 }
 
-void mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey)
+static bool unbind(struct mkv__rdma_window *window, uint32_t rkey)
 {
-    struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
-    bool there = x->exposure && x->exposure->request_id == request_id;
-    struct mkv__rdma_window *window = there ? x->windows : NULL;
-
-    while (window && window->rkey != rkey) {
+    while (window && (window->rkey != rkey || !window->bound)) {
         window = window->next;
     }
     if (window) {
         window->bound = false;
     }
+    return window != NULL;
+}
+
+bool mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey)
+{
+    struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
+    bool there = x->exposure && x->exposure->request_id == request_id;
+
+    return (there && unbind(x->windows, rkey)) || unbind(conn->lost, rkey);
 }
 
 /* As if there were no fence: what is on its way finds the window open, and the memory free. */
@@ -113,20 +118,34 @@ static void give_back_open(struct mkv__conn *conn, uint32_t slot)
     concealed(conn, slot);
 }
 
+/* Which fence is forced first. */
+static void fences_look(struct mkv__conn *conn)
+{
+    uint64_t first = 0;
+
+    for (uint32_t slot = 0; slot < MKV_REQUESTS_MAX; slot++) {
+        const struct mkv__rdma_exposed *x = &conn->exposed[slot];
+
+        if (x->withdrawn && (first == 0 || x->fence_ns < first)) {
+            first = x->fence_ns;
+        }
+    }
+    conn->fence_ns = first;
+}
+
 void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered)
 {
     struct mkv__header header = {
         .version = MKV_WIRE_VERSION, .type = MKV_TYPE_CANCEL, .request_id = exposure->request_id};
     uint32_t slot = mkv__rdma_slot(exposure->request_id);
     struct mkv__rdma_exposed *x;
-    uint64_t due;
 
     if (slot >= MKV_REQUESTS_MAX || conn->closing) {
         return;
     }
     x = &conn->exposed[slot];
     if (x->exposure != exposure) {
-        conn->over_tcp[slot] = false;
+        conn->over_tcp[slot] = 0;
         if (conn->tcp) {
             mkv__tcp.conceal(conn->tcp, exposure, answered);
         }
@@ -144,9 +163,9 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
         return;
     }
     x->withdrawn = true;
-    due = mkv__worker_now(conn->endpoint->worker) +
-          (MKV_FAULT("rdma.grace") ? 20 : 1) * MKV_RDMA_GRACE_NS;
-    conn->fence_ns = conn->fence_ns && conn->fence_ns < due ? conn->fence_ns : due;
+    x->fence_ns = mkv__worker_now(conn->endpoint->worker) +
+                  (MKV_FAULT("rdma.grace") ? 20 : 1) * MKV_RDMA_GRACE_NS;
+    fences_look(conn);
     if (mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, header.request_id), &header, NULL, 0, NULL,
                               NULL) < 0) {
         mkv__rdma_conn_fail(conn, -ENOMEM, "out of memory");
@@ -157,7 +176,6 @@ void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id)
 {
     uint32_t slot = mkv__rdma_slot(request_id);
     struct mkv__rdma_exposed *x;
-    bool more = false;
 
     if (slot >= MKV_REQUESTS_MAX) {
         return;
@@ -167,10 +185,7 @@ void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id)
         x->withdrawn = false;
         give_back(conn, slot);
     }
-    for (slot = 0; slot < MKV_REQUESTS_MAX && !more; slot++) {
-        more = conn->exposed[slot].withdrawn;
-    }
-    conn->fence_ns = more ? conn->fence_ns : 0;
+    fences_look(conn);
 }
 
 void mkv__rdma_conceal_all(struct mkv__conn *conn)
@@ -261,7 +276,8 @@ static int key_of(struct mkv__conn *conn, struct mkv__rdma_exposed *x, const str
                   uint32_t *rkey_out, uint64_t *len_out)
 {
     uintptr_t from = (uintptr_t)p->addr;
-    struct ibv_mr *mr = mkv__rdma_region_at(conn->endpoint, p->addr, conn->device_index, len_out);
+    struct ibv_mr *mr = mkv__rdma_region_at(conn->endpoint, &x->strays, p->addr, conn->device_index,
+                                            len_out);
     struct mkv__rdma_window *window;
 
     if (!mr) {

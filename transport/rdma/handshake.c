@@ -238,9 +238,21 @@ static bool all_heard(const struct mkv__conn *conn)
     return all;
 }
 
-static void up_if_all_is(struct mkv__conn *conn)
+/* The answers of the server have arrived: long packets may be lost one way only. */
+static bool all_told(const struct mkv__conn *conn)
 {
-    if (conn->path == MKV_RDMA_SHAKING && all_heard(conn) && (conn->server || conn->rails)) {
+    bool all = true;
+
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        all &= !conn->qps[i]->jobs && conn->qps[i]->n_posted == 0;
+    }
+    return all;
+}
+
+void mkv__rdma_up_if_all_is(struct mkv__conn *conn)
+{
+    if (conn->path == MKV_RDMA_SHAKING && all_heard(conn) &&
+        (conn->server ? all_told(conn) : conn->rails)) {
         up(conn);
     }
 }
@@ -258,7 +270,7 @@ int mkv__rdma_heard(struct mkv__rdma_qp *qp, size_t len)
     if (conn->server) {
         error = try_send(qp, len > 0 ? sizeof(try_body) : 0);
     }
-    up_if_all_is(conn);
+    mkv__rdma_up_if_all_is(conn);
     return error;
 }
 
@@ -339,12 +351,16 @@ static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
     uint8_t first = m->body_len >= 1 ? m->body[0] : 0;
     bool is_up = first == 1;
 
+    if (conn->path == MKV_RDMA_ON_RAILS && conn->server && !is_up) {
+        mkv__rdma_conn_fail(conn, -ECONNRESET, "the client has given its queue pairs up");
+        return;
+    }
     if (conn->path != MKV_RDMA_SHAKING) {
         return;
     }
     if (is_up && !conn->server && conn->n_up == MKV_RDMA_QPS) {
         conn->rails = true;
-        up_if_all_is(conn);
+        mkv__rdma_up_if_all_is(conn);
         return;
     }
     conn->of_peer = true;

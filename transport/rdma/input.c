@@ -75,6 +75,8 @@ void mkv__rdma_last_look(struct mkv__conn *conn)
 
 /* Messages --------------------------------------------------------------------------------------- */
 
+static const char other_window[] = "closed a window that is not the reply's";
+
 static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const uint8_t *body,
                    const char **why_out)
 {
@@ -94,8 +96,8 @@ static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const u
     if (mkv__rdma_slot(h->request_id) >= MKV_REQUESTS_MAX || h->aux > h->body_len) {
         return -EPROTO;
     }
-    if (conn->server) {
-        conn->over_tcp[mkv__rdma_slot(h->request_id)] = false;
+    /* One that exposes nothing comes over another queue pair, perhaps behind the next of its slot. */
+    if (conn->server && h->aux > 0) {
         int error = mkv__rdma_remote_take(conn, h->request_id, body, h->aux);
 
         *why_out = "malformed exposure";
@@ -103,9 +105,11 @@ static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const u
             return error;
         }
     }
-    if (qp->invalidated) {
-        mkv__rdma_invalidated(conn, h->request_id, *qp->invalidated);
+    *why_out = other_window;
+    if (qp->invalidated && !mkv__rdma_invalidated(conn, h->request_id, *qp->invalidated)) {
+        return -EPROTO;
     }
+    qp->invalidated = NULL;
     if (!conn->server && h->aux > 0) {
         *why_out = "wrote outside of the exposure";
         if (!mkv__rdma_landed(conn, h->request_id, body, h->aux)) {
@@ -219,6 +223,11 @@ static void received(struct mkv__rdma_qp *qp, const struct ibv_wc *wc)
 
     if (conn->closing || !conn->cq) {
         return;
+    }
+    if (!error &&
+        qp->invalidated) { /* what we take for open is not: to close it would be a fault */
+        why = other_window;
+        error = -EPROTO;
     }
     if (!error) {
         why = "the device takes no receive";

@@ -389,7 +389,7 @@ static uint64_t gather(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint6
             break;
         }
         here = p->len - job->at < len - sum ? p->len - job->at : len - sum;
-        mr = mkv__rdma_region_at(qp->conn->endpoint, (uint8_t *)p->addr + job->at,
+        mr = mkv__rdma_region_at(qp->conn->endpoint, &job->strays, (uint8_t *)p->addr + job->at,
                                  qp->conn->device_index, &registered);
         if (!mr) {
             break;
@@ -669,4 +669,5 @@ void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id)
     }
     mkv__rdma_feed(conn->endpoint);
     mkv__rdma_wake(conn);
+    mkv__rdma_up_if_all_is(conn);
 }

@@ -84,7 +84,6 @@ struct mkv__rdma_region {
     struct mkv__rdma_region *next;
     uint8_t *base;
     size_t len;
-    bool stray;             /* for one transfer */
     size_t chunk, n_chunks; /* each has a registration of its own */
     struct ibv_mr **mrs;    /* of each device those of all chunks */
 };
@@ -92,7 +91,7 @@ struct mkv__rdma_region {
 /* What was registered for one transfer alone. */
 struct mkv__rdma_strays {
     struct mkv__rdma_region **regions;
-    uint32_t n;
+    uint32_t n, last; /* the one that was asked for last */
 };
 
 /* A window of type 2: opens a range of a registration to one queue pair, until it is invalidated. */
@@ -196,7 +195,7 @@ struct mkv__rdma_qp {
     uint32_t *credits;           /* receives that the peer has posted and we have not used */
     uint32_t *owed;              /* receives posted again that the peer has not been told of */
     uint32_t inline_bytes;       /* a SEND that is not longer leaves without its buffer */
-    const uint32_t *invalidated; /* the window that the SEND in hand has closed; NULL: none */
+    const uint32_t *invalidated; /* what the SEND in hand has closed, not found yet; or NULL */
     bool full; /* as much as there may be was on its way: more when half of it is done */
     uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
 
@@ -214,6 +213,7 @@ struct mkv__rdma_exposed {
     uint32_t n_closing; /* windows that are being invalidated; then it is given back */
     bool told;          /* the peer knows it */
     bool withdrawn;     /* CANCEL is sent, FENCED has not come */
+    uint64_t fence_ns;  /* then it is forced */
 };
 
 enum mkv__rdma_counted { MKV_RDMA_NOT_COUNTED, MKV_RDMA_COUNTED_TCP, MKV_RDMA_COUNTED_RAILS };
@@ -243,9 +243,8 @@ struct mkv__conn {
     struct mkv__rdma_window *lost; /* still bound, and of no request (a fault that tests ask for) */
     bool rails;                    /* client: the server has said that its side is up */
     bool told;                     /* why it is on tcp has been logged */
-    bool
-        over_tcp[MKV_REQUESTS_MAX]; /* the request of this slot, though there may be rails by now */
-    uint8_t *buffers;               /* receive buffers of all queue pairs, then send buffers */
+    uint64_t over_tcp[MKV_REQUESTS_MAX]; /* the last request of this slot that went so, + 1 */
+    uint8_t *buffers;                    /* receive buffers of all queue pairs, then send buffers */
     struct ibv_mr *buffers_mr;
     size_t waiting; /* bytes of messages not posted */
     bool starved;   /* by others, in the endpoint's list */
@@ -255,7 +254,7 @@ struct mkv__conn {
     struct mkv__rdma_remote remotes[MKV_REQUESTS_MAX];
     struct mkv__deferred pump;
     struct mkv__timer timer; /* fences, and work requests that never end */
-    uint64_t fence_ns;       /* the oldest fence is forced then; 0: none */
+    uint64_t fence_ns;       /* the first fence is forced then; 0: none */
     char why[300];           /* why it is on tcp */
     enum mkv__rdma_reason reason;
     bool of_peer;                        /* the reason */
@@ -351,9 +350,10 @@ void mkv__rdma_figures(const struct mkv__endpoint *ep, struct mkv__transport_fig
 /* region.c */
 int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len);
 void mkv__rdma_region_remove(struct mkv__endpoint *ep, void *addr, size_t len);
-/* The registration on a device that has this address, NULL: none; and how many bytes from there on. */
-struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, const void *addr, unsigned device,
-                                   uint64_t *len_out);
+/* The registration on a device that has this address, NULL: none; and how many bytes from there on.
+ * own: what was registered for this transfer. What was for others goes when they end. */
+struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, struct mkv__rdma_strays *own,
+                                   const void *addr, unsigned device, uint64_t *len_out);
 /* Registers what of these pieces is not registered yet. Errors: -ENOMEM (memlock), -EFAULT. */
 int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *pieces, uint32_t n,
                          unsigned device, int access, struct mkv__rdma_strays *out);
@@ -392,6 +392,8 @@ void mkv__rdma_shake_at(struct mkv__conn *conn, uint64_t due_ns);
 void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason, const char *why);
 /* The same because nothing, or nothing long, has come over them. */
 void mkv__rdma_unheard(struct mkv__conn *conn);
+/* The session goes over to its queue pairs, if nothing is left to wait for. */
+void mkv__rdma_up_if_all_is(struct mkv__conn *conn);
 /* TRY, with so many bytes, has come over a queue pair that is shaking. */
 int mkv__rdma_heard(struct mkv__rdma_qp *qp, size_t len);
 void mkv__rdma_rails_free(struct mkv__conn *conn);
@@ -445,8 +447,8 @@ int mkv__rdma_expose(struct mkv__conn *conn, struct mkv__exposure *exposure);
 void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, bool answered);
 void mkv__rdma_conceal_all(struct mkv__conn *conn);
 void mkv__rdma_fenced(struct mkv__conn *conn, uint64_t request_id);
-/* The peer has closed a window of this request with its reply. */
-void mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey);
+/* The peer has closed a window of this request with its reply. False: it has not. */
+bool mkv__rdma_invalidated(struct mkv__conn *conn, uint64_t request_id, uint32_t rkey);
 /* We have closed one. */
 void mkv__rdma_closed_window(struct mkv__conn *conn, uint32_t slot);
 /* The exposure of a request that is about to be sent, as the peer is told: *out is freed by the
@@ -471,12 +473,13 @@ void mkv__rdma_withdrawn(struct mkv__conn *conn, uint64_t request_id);
 /* Says FENCED where the client waits for it and nothing of the request is on its way any more. */
 void mkv__rdma_fence_now(struct mkv__conn *conn, uint64_t request_id);
 
-/* Whether a request's bytes and messages go over tcp. */
+/* Whether a request's bytes and messages go over tcp, though there may be rails by now. */
 static inline bool mkv__rdma_by_tcp(const struct mkv__conn *conn, uint64_t request_id)
 {
     uint32_t slot = (uint32_t)request_id;
 
-    return conn->path != MKV_RDMA_ON_RAILS || (slot < MKV_REQUESTS_MAX && conn->over_tcp[slot]);
+    return conn->path != MKV_RDMA_ON_RAILS ||
+           (slot < MKV_REQUESTS_MAX && conn->over_tcp[slot] == request_id + 1);
 }
 
 static inline uint32_t mkv__rdma_slot(uint64_t request_id)

@@ -29,22 +29,11 @@ static struct mkv__rdma_region *region_new(struct mkv__endpoint *ep, void *addr,
     region->len = len;
     region->chunk = chunk;
     region->n_chunks = n;
-    region->next = ep->regions;
-    ep->regions = region;
     return region;
 }
 
 static void region_free(struct mkv__endpoint *ep, struct mkv__rdma_region *region)
 {
-    struct mkv__rdma_region **at = &ep->regions;
-
-    while (*at && *at != region) {
-        at = &(*at)->next;
-    }
-    if (!*at) {
-        return;
-    }
-    *at = region->next;
     for (size_t i = 0; i < region->n_chunks * ep->n_devices; i++) {
         if (region->mrs[i]) {
             (void)ep->verbs->dereg_mr(region->mrs[i]);
@@ -176,47 +165,67 @@ int mkv__rdma_region_add(struct mkv__endpoint *ep, void *addr, size_t len)
         region_free(ep, region);
         return ep->options.must ? error : switch_off(ep, len, error);
     }
+    region->next = ep->regions;
+    ep->regions = region;
     return 0;
 }
 
 void mkv__rdma_region_remove(struct mkv__endpoint *ep, void *addr, size_t len)
 {
-    struct mkv__rdma_region *region = ep->regions;
+    struct mkv__rdma_region **at = &ep->regions;
+    struct mkv__rdma_region *region;
 
-    while (region && (region->stray || region->base != addr || region->len != len)) {
-        region = region->next;
+    while (*at && ((*at)->base != addr || (*at)->len != len)) {
+        at = &(*at)->next;
     }
+    region = *at;
     if (region) {
+        *at = region->next;
         region_free(ep, region);
     }
 }
 
-struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, const void *addr, unsigned device,
-                                   uint64_t *len_out)
+/* Its registration that has this address. */
+static struct ibv_mr *mr_at(const struct mkv__rdma_region *r, uintptr_t at, unsigned device,
+                            uint64_t *len_out)
+{
+    uintptr_t base = (uintptr_t)r->base;
+    size_t chunk = at >= base ? (at - base) / r->chunk : 0;
+    size_t end = (chunk + 1) * r->chunk;
+
+    if (at < base || at - base >= r->len || !*mr_of(r, device, chunk)) {
+        return NULL;
+    }
+    *len_out = (end < r->len ? end : r->len) - (at - base);
+    return *mr_of(r, device, chunk);
+}
+
+struct ibv_mr *mkv__rdma_region_at(struct mkv__endpoint *ep, struct mkv__rdma_strays *own,
+                                   const void *addr, unsigned device, uint64_t *len_out)
 {
     uintptr_t at = (uintptr_t)addr;
+    struct ibv_mr *mr = NULL;
 
-    for (struct mkv__rdma_region *r = ep->regions; r; r = r->next) {
-        uintptr_t base = (uintptr_t)r->base;
-        size_t chunk = at >= base ? (at - base) / r->chunk : 0;
-
-        if (at >= base && at - base < r->len && *mr_of(r, device, chunk)) {
-            size_t end = (chunk + 1) * r->chunk;
-
-            *len_out = (end < r->len ? end : r->len) - (at - base);
-            return *mr_of(r, device, chunk);
-        }
-    }
     *len_out = 0;
-    return NULL;
+    for (uint32_t i = 0; i < own->n && !mr; i++) { /* they are asked for in their order */
+        uint32_t which = (own->last + i) % own->n;
+
+        mr = mr_at(own->regions[which], at, device, len_out);
+        own->last = mr ? which : own->last;
+    }
+    for (const struct mkv__rdma_region *r = ep->regions; r && !mr; r = r->next) {
+        mr = mr_at(r, at, device, len_out);
+    }
+    return mr;
 }
 
 /* Whether all of it is registered. */
-static bool is_registered(struct mkv__endpoint *ep, const struct mkv__piece *p, unsigned device)
+static bool is_registered(struct mkv__endpoint *ep, struct mkv__rdma_strays *own,
+                          const struct mkv__piece *p, unsigned device)
 {
     uint64_t at = 0, len;
 
-    while (at < p->len && mkv__rdma_region_at(ep, (uint8_t *)p->addr + at, device, &len)) {
+    while (at < p->len && mkv__rdma_region_at(ep, own, (uint8_t *)p->addr + at, device, &len)) {
         at += len;
     }
     return at >= p->len;
@@ -238,7 +247,6 @@ static int stray_add(struct mkv__endpoint *ep, struct mkv__rdma_strays *strays, 
     if (!region) {
         return -ENOMEM;
     }
-    region->stray = true;
     error = chunk_register(ep, region, device, 0, access);
     if (error) {
         region_free(ep, region);
@@ -256,7 +264,7 @@ static int stray_pieces(struct mkv__endpoint *ep, const struct mkv__piece *piece
     for (uint32_t i = 0; i < n && !error; i++) {
         uintptr_t at = (uintptr_t)pieces[i].addr;
 
-        if (!is_registered(ep, &pieces[i], device)) {
+        if (!is_registered(ep, out, &pieces[i], device)) {
             error = stray_add(ep, out, at, at + pieces[i].len, device, access);
         }
     }
@@ -276,7 +284,7 @@ int mkv__rdma_strays_get(struct mkv__endpoint *ep, const struct mkv__piece *piec
     for (uint32_t i = 0; i < n; i++) {
         uintptr_t at = (uintptr_t)pieces[i].addr;
 
-        if (!is_registered(ep, &pieces[i], device)) {
+        if (!is_registered(ep, out, &pieces[i], device)) {
             from = at < from ? at : from;
             to = at + pieces[i].len > to ? at + pieces[i].len : to;
             bytes += pieces[i].len;
