@@ -68,7 +68,7 @@ void mkv__breaker_change(struct session *s, uint32_t clear, uint32_t set)
     }
 }
 
-static bool is_closed(const struct session *s)
+bool mkv__breaker_is_closed(const struct session *s)
 {
     uint32_t state = __atomic_load_n(&s->server->state, __ATOMIC_RELAXED);
     return (state & RAIL_CLOSED(s->rail->number)) != 0;
@@ -76,7 +76,7 @@ static bool is_closed(const struct session *s)
 
 void mkv__breaker_open(struct session *s)
 {
-    if (is_closed(s)) {
+    if (mkv__breaker_is_closed(s)) {
         s->backoff_ns = 0;
         mkv__breaker_change(s, RAIL_CLOSED(s->rail->number), 0);
     }
