@@ -551,6 +551,29 @@ static void a_dead_nic_leaves_the_others(void **state)
     rig_fini(&rig);
 }
 
+/* Nor for asking another server when the session of the one that works is made anew. */
+static void a_dead_nic_and_a_lost_session(void **state)
+{
+    (void)state;
+    start_spied(2);
+    dead[1] = true;
+    assert_int_equal(exists_error(), 0);
+    assert_int_equal(rig_run(&rig, MKV_OP_SET, "two", 8, memory, PAGE), 8);
+    rig_pass(&rig, RIG_S); /* it is probed, and fails */
+    assert_int_equal(rig_stats(&rig).rails_up, 1);
+    rig.servers[0].hold = true;
+    struct mkv_batch *b = submit(MKV_OP_EXISTS, "a", 1, NULL, 0, NULL);
+    rig_turns(&rig, 50);
+    assert_int_equal(rig.servers[0].n_held, 1);
+    rig_cut(&rig.servers[0], 0);
+    rig.servers[0].hold = false;
+    assert_int_equal(rig_wait(&rig, b), 0);
+    mkv_batch_destroy(&b);
+    assert_int_equal(rig_stats(&rig).reissued, 1);
+    assert_int_equal(rig_logged(&rig, "not used"), 0);
+    rig_fini(&rig);
+}
+
 /* Replaced while its rails are still finding out. */
 static void retired_while_rails_are_tried(void **state)
 {
@@ -794,6 +817,7 @@ int main(void)
         cmocka_unit_test(a_slow_rail_is_used_when_all_are),
         cmocka_unit_test(a_dead_nic_takes_no_server_away),
         cmocka_unit_test(a_dead_nic_leaves_the_others),
+        cmocka_unit_test(a_dead_nic_and_a_lost_session),
         cmocka_unit_test(retired_while_rails_are_tried),
         cmocka_unit_test(a_second_look_forgets_the_first),
         cmocka_unit_test(cancelled_with_parts_on_two_rails),

@@ -248,12 +248,14 @@ static bool worth_another(struct session *s, bool was_open, int error)
     return before == 0 || now - before >= pause;
 }
 
-/* Who refuses one rail refuses all, most likely. So nobody waits for the others; but each that does
- * not know looks for itself, since it may be this rail that is broken. */
+/* Who refuses one rail refuses all, unless one has a session. So nobody waits for the others; but each
+ * that does not know looks for itself, since it may be this rail that is broken. */
 static void refused(struct session *s, int error)
 {
     struct server *server = s->server;
-    mkv__breaker_change(s, 0, SERVER_AWAY);
+    if (!(__atomic_load_n(&server->state, __ATOMIC_RELAXED) >> 8 & RAILS_ALL)) {
+        mkv__breaker_change(s, 0, SERVER_AWAY);
+    }
     for (unsigned i = 0; error != -EACCES && i < s->rail->client->n_rails; i++) {
         struct session *other = &server->sessions[i];
         if (other != s && !__atomic_exchange_n(&other->asked, 1, __ATOMIC_ACQ_REL)) {
