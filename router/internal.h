@@ -78,6 +78,7 @@ struct server {
     unsigned references;       /* atomic */
     unsigned retiring;         /* atomic: rails whose session has not retired, and attempts */
     uint32_t state;            /* atomic: RAIL_..., SERVER_AWAY */
+    uint32_t hangs;            /* atomic: rails whose breaker opened while there was a session */
     int last_error;            /* atomic */
     struct session sessions[]; /* one for each rail */
 };

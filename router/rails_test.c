@@ -151,10 +151,41 @@ static void each_server_is_dealt_over_all_rails(void **state)
     rig_fini(&rig);
 }
 
+static bool is_open_at(unsigned server, unsigned rail)
+{
+    uint32_t state = __atomic_load_n(&rig.client->table->servers[server]->state, __ATOMIC_RELAXED);
+    return (state & RAIL_OPEN(rail)) != 0;
+}
+
 static bool is_open(unsigned rail)
 {
-    uint32_t state = __atomic_load_n(&rig.client->table->servers[0]->state, __ATOMIC_RELAXED);
-    return (state & RAIL_OPEN(rail)) != 0;
+    return is_open_at(0, rail);
+}
+
+/* Too little for each server to be dealt, and enough in all. */
+static void many_servers_share_the_rails(void **state)
+{
+    (void)state;
+    start(2, RIG_SERVERS);
+    write_pages("many");
+    uint64_t bytes[2] = {0};
+    for (unsigned i = 0; i < RIG_SERVERS; i++) {
+        struct rig_server *s = &rig.servers[i];
+        assert_in_range(s->requests, 1, 2);
+        for (unsigned rail = 0; s->requests == 1 && rail < 2; rail++) {
+            bytes[rail] += is_open_at(i, rail) ? s->seen[0].bytes : 0;
+        }
+    }
+    assert_true(bytes[0] >= 256 * KIB && bytes[1] >= 256 * KIB);
+    read_pages("many");
+    for (unsigned i = 0; i < RIG_SERVERS; i++) {
+        rig.servers[i].requests = 0;
+    }
+    rig_run(&rig, MKV_OP_EXISTS, "many", 4000, NULL, 0);
+    for (unsigned i = 0; i < RIG_SERVERS; i++) {
+        assert_int_equal(rig.servers[i].requests, 1);
+    }
+    rig_fini(&rig);
 }
 
 /* The rail whose NIC is near the caller's CPU comes first. */
@@ -406,6 +437,30 @@ static void goaway_comes_over_each_rail(void **state)
     assert_int_equal(rig.servers[0].requests, before);
     rig_pass(&rig, 2 * RIG_S);
     assert_int_equal(rig_stats(&rig).servers_up, 2);
+    rig_fini(&rig);
+}
+
+/* What hangs hangs on all rails: it does not cost some time-outs for each. */
+static void a_server_that_hangs_is_left_soon(void **state)
+{
+    (void)state;
+    struct mkv_batch_options o = {.size = sizeof(o), .timeout_ns = 20 * RIG_MS};
+    start(3, 1);
+    write_pages("warm");
+    rig.servers[0].stalled = true;
+    unsigned paid = 0;
+    for (; rig_stats(&rig).servers_up > 0; paid++) {
+        struct mkv_batch *b = submit(MKV_OP_EXISTS, "warm", 1, NULL, 0, &o);
+        assert_int_equal(rig_wait(&rig, b), -ETIMEDOUT);
+        mkv_batch_destroy(&b);
+        assert_true(paid < 100);
+    }
+    print_message("%u time-outs\n", paid);
+    assert_in_range(paid, 3, 3 + 2);
+    rig.servers[0].stalled = false;
+    rig_pass(&rig, 5 * RIG_S);
+    assert_int_equal(rig_stats(&rig).servers_up, 1);
+    read_pages("warm");
     rig_fini(&rig);
 }
 
@@ -804,6 +859,7 @@ int main(void)
         cmocka_unit_test(a_large_value_outweighs_many),
         cmocka_unit_test(what_is_small_stays_on_one_rail),
         cmocka_unit_test(each_server_is_dealt_over_all_rails),
+        cmocka_unit_test(many_servers_share_the_rails),
         cmocka_unit_test(the_nearest_rail_is_taken),
         cmocka_unit_test(rails_begin_at_different_addresses),
         cmocka_unit_test(a_lost_rails_keys_go_over_the_other),
@@ -814,6 +870,7 @@ int main(void)
         cmocka_unit_test(deadlines_hold_meanwhile),
         cmocka_unit_test(a_dead_server_is_found_out_by_one_batch),
         cmocka_unit_test(goaway_comes_over_each_rail),
+        cmocka_unit_test(a_server_that_hangs_is_left_soon),
         cmocka_unit_test(a_slow_rail_is_used_when_all_are),
         cmocka_unit_test(a_dead_nic_takes_no_server_away),
         cmocka_unit_test(a_dead_nic_leaves_the_others),
