@@ -55,7 +55,7 @@ struct session {
     struct rpc *waiting, **waiting_end;
     uint32_t version_high, n_connects;
     bool retired;
-    uint32_t asked; /* atomic: `attempt` is on its way */
+    uint32_t asked;           /* atomic: `attempt` is on its way */
     struct mkv__task attempt; /* another rail was refused: is this one, too? */
     struct mkv__task retire;  /* after the server's last reference is gone */
 };
@@ -348,7 +348,7 @@ void mkv__breaker_rail(struct session *session, bool good, const char *why);
 void mkv__session_init(struct session *session, struct server *server, struct rail *rail);
 void mkv__session_submit(struct rpc *rpc); /* sends, or queues and connects, or fails it */
 void mkv__session_withdraw(struct rpc *rpc, int error); /* the fence; mkv__rpc_finished follows */
-void mkv__session_shut(struct session *session); /* for good */
+void mkv__session_shut(struct session *session);        /* for good */
 /* Sends a message whose reply does not matter; dropped when it cannot go now. */
 void mkv__session_tell(struct session *session, uint8_t type, const uint8_t *body, uint32_t len);
 

@@ -259,7 +259,8 @@ static void refused(struct session *s, int error)
     for (unsigned i = 0; error != -EACCES && i < s->rail->client->n_rails; i++) {
         struct session *other = &server->sessions[i];
         if (other != s && !__atomic_exchange_n(&other->asked, 1, __ATOMIC_ACQ_REL)) {
-            __atomic_add_fetch(&server->retiring, 1, __ATOMIC_RELAXED); /* our own holds it so far */
+            __atomic_add_fetch(&server->retiring, 1,
+                               __ATOMIC_RELAXED); /* our own holds it so far */
             mkv__worker_post(other->rail->worker, &other->attempt);
         }
     }
