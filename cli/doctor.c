@@ -183,8 +183,11 @@ static int show_servers(struct mkv_client *client, bool with_key, json_t *list,
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static const char *verdict(int code, unsigned n)
+static const char *verdict(int code, unsigned n, const struct rdma_finding *rdma)
 {
+    if (code == EXIT_DONE && rdma->must && rdma->reason != MKV_REASON_NONE) {
+        return "over tcp servers can be used, and transport rdma refuses that";
+    }
     if (code == EXIT_DONE) {
         return n == 1 ? "the server can be used" : "all servers can be used";
     }
@@ -223,7 +226,7 @@ static int ask_servers(struct mkv__config *config, json_t *list, struct rdma_fin
         code = show_servers(client, n_keys > 0, list, rdma);
         if (!flags.json) {
             rdma_print(rdma);
-            printf("\n%s\n", verdict(code, mkv__client_n_servers(client)));
+            printf("\n%s\n", verdict(code, mkv__client_n_servers(client), rdma));
         }
         cli_close(&client);
     }

@@ -8,7 +8,8 @@
 
 struct rdma_finding {
     bool wanted;                  /* not with transport tcp */
-    bool asked;                   /* transport rdma, or devices are named */
+    bool must;                    /* transport rdma */
+    bool asked;                   /* that, or devices are named */
     struct mkv__rdma_survey here; /* this machine's */
     enum mkv__rdma_reason reason; /* here, or else the first server's that does not go over it */
     bool of_peer;

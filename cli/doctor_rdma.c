@@ -62,6 +62,7 @@ void rdma_look(const struct mkv__config *config, struct rdma_finding *out)
     int transport = mkv__config_choice(config, MKV_OPT_TRANSPORT);
     *out = (struct rdma_finding){.wanted = transport == MKV__TRANSPORT_AUTO ||
                                            transport == MKV__TRANSPORT_RDMA,
+                                 .must = transport == MKV__TRANSPORT_RDMA,
                                  .asked = transport == MKV__TRANSPORT_RDMA || n > 0};
     if (out->wanted) {
         mkv__rdma_survey(names, n, PIECE, &out->here);

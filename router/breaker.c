@@ -68,7 +68,7 @@ void mkv__breaker_change(struct session *s, uint32_t clear, uint32_t set)
     }
 }
 
-static bool is_closed(const struct session *s)
+bool mkv__breaker_is_closed(const struct session *s)
 {
     uint32_t state = __atomic_load_n(&s->server->state, __ATOMIC_RELAXED);
     return (state & RAIL_CLOSED(s->rail->number)) != 0;
@@ -76,7 +76,7 @@ static bool is_closed(const struct session *s)
 
 void mkv__breaker_open(struct session *s)
 {
-    if (is_closed(s)) {
+    if (mkv__breaker_is_closed(s)) {
         s->backoff_ns = 0;
         mkv__breaker_change(s, RAIL_CLOSED(s->rail->number), 0);
     }
@@ -90,20 +90,31 @@ void mkv__breaker_close(struct session *s)
     s->failures = 0;
     s->backoff_ns = 0;
     mkv__timer_stop(s->rail->worker, &s->probe);
+    __atomic_and_fetch(&s->server->hangs, ~RAIL_CLOSED(s->rail->number), __ATOMIC_RELAXED);
     mkv__breaker_change(s, SERVER_AWAY, RAIL_CLOSED(s->rail->number) | RAIL_OPEN(s->rail->number));
+}
+
+/* What hangs on one rail hangs on all, most likely: the others have one try each. */
+static uint64_t patience(const struct session *s)
+{
+    uint32_t hangs = __atomic_load_n(&s->server->hangs, __ATOMIC_RELAXED);
+    return hangs != 0 ? 1 : mkv__config_count(s->rail->client->config, MKV_OPT_BREAKER_FAILURES);
 }
 
 void mkv__breaker_failed(struct session *s, int error, const char *why)
 {
-    const struct mkv__config *config = s->rail->client->config;
     s->failures++;
     __atomic_store_n(&s->server->last_error, error, __ATOMIC_RELAXED);
     snprintf(s->why, sizeof(s->why), "%s", why);
-    /* Without a session the next request would wait for one, and most likely in vain. */
-    if (!s->open || s->failures >= mkv__config_count(config, MKV_OPT_BREAKER_FAILURES)) {
-        mkv__breaker_rail(s, false, why);
-        mkv__breaker_open(s);
+    if (s->open && s->failures < patience(s)) {
+        return;
     }
+    if (s->open) {
+        __atomic_or_fetch(&s->server->hangs, RAIL_CLOSED(s->rail->number), __ATOMIC_RELAXED);
+    }
+    /* Without a session the next request would wait for one, and most likely in vain. */
+    mkv__breaker_rail(s, false, why);
+    mkv__breaker_open(s);
 }
 
 void mkv__breaker_rail(struct session *s, bool good, const char *why)

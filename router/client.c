@@ -125,7 +125,11 @@ static int check_config(struct mkv_client *c, struct mkv_error *error)
                 ? 0
                 : mkv__transport_pick(c->config, &c->transport, &c->endpoint_options, &c->found,
                                       why, sizeof(why));
-    return r < 0 ? fail(error, r, why) : 0;
+    if (r < 0) {
+        return fail(error, r, why);
+    }
+    mkv__transport_tell(c->config, why, &c->log);
+    return 0;
 }
 
 static void log_to_caller(void *arg, int level, const char *line, size_t len)

@@ -54,7 +54,10 @@ struct session {
     uint32_t n_free, free_slots[MKV_REQUESTS_MAX];
     struct rpc *waiting, **waiting_end;
     uint32_t version_high, n_connects;
-    struct mkv__task retire; /* after the server's last reference is gone */
+    bool retired;
+    uint32_t asked;           /* atomic: `attempt` is on its way */
+    struct mkv__task attempt; /* another rail was refused: is this one, too? */
+    struct mkv__task retire;  /* after the server's last reference is gone */
 };
 
 /* What is known of a server, for all rails in one word. Each rail's worker alone changes its bits. */
@@ -73,8 +76,9 @@ struct server {
     uint32_t n_addresses;
     uint64_t hash;             /* of the name */
     unsigned references;       /* atomic */
-    unsigned retiring;         /* atomic: rails whose session has not retired */
+    unsigned retiring;         /* atomic: rails whose session has not retired, and attempts */
     uint32_t state;            /* atomic: RAIL_..., SERVER_AWAY */
+    uint32_t hangs;            /* atomic: rails whose breaker opened while there was a session */
     int last_error;            /* atomic */
     struct session sessions[]; /* one for each rail */
 };
@@ -293,6 +297,7 @@ bool mkv__table_is(const struct table *table, const struct mkv__server_list *lis
 struct table *mkv__table_get(struct mkv_client *client);
 void mkv__table_put(struct table *table);
 void mkv__server_put(struct server *server);
+void mkv__server_left(struct server *server); /* ends one of what `retiring` counts */
 /*
  * The server for a key: the first in its rendezvous order that is up; with `after`, the first behind
  * that one. MKV_NO_SERVER: none.
@@ -329,6 +334,7 @@ static inline int mkv__server_error(const struct server *server)
 /* breaker.c; worker only */
 /* Changes bits of the server's state; says what that means for the server. */
 void mkv__breaker_change(struct session *session, uint32_t clear, uint32_t set);
+bool mkv__breaker_is_closed(const struct session *session);
 /* Arms the probe, with a longer pause each time where `longer`. */
 void mkv__breaker_probe_later(struct session *session, bool longer);
 void mkv__breaker_open(struct session *session);
@@ -342,7 +348,7 @@ void mkv__breaker_rail(struct session *session, bool good, const char *why);
 void mkv__session_init(struct session *session, struct server *server, struct rail *rail);
 void mkv__session_submit(struct rpc *rpc); /* sends, or queues and connects, or fails it */
 void mkv__session_withdraw(struct rpc *rpc, int error); /* the fence; mkv__rpc_finished follows */
-void mkv__session_shut(struct session *session);
+void mkv__session_shut(struct session *session);        /* for good */
 /* Sends a message whose reply does not matter; dropped when it cannot go now. */
 void mkv__session_tell(struct session *session, uint8_t type, const uint8_t *body, uint32_t len);
 

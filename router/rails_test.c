@@ -3,8 +3,6 @@
 #include "router/internal.h"
 #include "testing/router/rig.h"
 
-#include "transport/fake/fake.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -151,10 +149,41 @@ static void each_server_is_dealt_over_all_rails(void **state)
     rig_fini(&rig);
 }
 
+static bool is_open_at(unsigned server, unsigned rail)
+{
+    uint32_t state = __atomic_load_n(&rig.client->table->servers[server]->state, __ATOMIC_RELAXED);
+    return (state & RAIL_OPEN(rail)) != 0;
+}
+
 static bool is_open(unsigned rail)
 {
-    uint32_t state = __atomic_load_n(&rig.client->table->servers[0]->state, __ATOMIC_RELAXED);
-    return (state & RAIL_OPEN(rail)) != 0;
+    return is_open_at(0, rail);
+}
+
+/* Too little for each server to be dealt, and enough in all. */
+static void many_servers_share_the_rails(void **state)
+{
+    (void)state;
+    start(2, RIG_SERVERS);
+    write_pages("many");
+    uint64_t bytes[2] = {0};
+    for (unsigned i = 0; i < RIG_SERVERS; i++) {
+        struct rig_server *s = &rig.servers[i];
+        assert_in_range(s->requests, 1, 2);
+        for (unsigned rail = 0; s->requests == 1 && rail < 2; rail++) {
+            bytes[rail] += is_open_at(i, rail) ? s->seen[0].bytes : 0;
+        }
+    }
+    assert_true(bytes[0] >= 256 * KIB && bytes[1] >= 256 * KIB);
+    read_pages("many");
+    for (unsigned i = 0; i < RIG_SERVERS; i++) {
+        rig.servers[i].requests = 0;
+    }
+    rig_run(&rig, MKV_OP_EXISTS, "many", 4000, NULL, 0);
+    for (unsigned i = 0; i < RIG_SERVERS; i++) {
+        assert_int_equal(rig.servers[i].requests, 1);
+    }
+    rig_fini(&rig);
 }
 
 /* The rail whose NIC is near the caller's CPU comes first. */
@@ -409,78 +438,6 @@ static void goaway_comes_over_each_rail(void **state)
     rig_fini(&rig);
 }
 
-/* Rails that go over something slower ------------------------------------------------------------ */
-
-static bool slow[MKV_RAILS_MAX];
-static struct {
-    struct mkv__endpoint *endpoint;
-    struct mkv__conn *conn;
-    unsigned rail;
-} spied[MKV_RAILS_MAX];
-
-static int spy_endpoint(struct mkv__worker *worker, const struct mkv__endpoint_options *options,
-                        struct mkv__endpoint **out)
-{
-    int r = mkv__fake.endpoint_open(worker, options, out);
-    spied[options->rail].endpoint = *out;
-    return r;
-}
-
-static int spy_connect(struct mkv__endpoint *endpoint, const char *address,
-                       const struct mkv__conn_handlers *handlers, void *arg, struct mkv__conn **out)
-{
-    int r = mkv__fake.connect(endpoint, address, handlers, arg, out);
-    for (unsigned i = 0; i < MKV_RAILS_MAX; i++) {
-        spied[i].conn = spied[i].endpoint == endpoint ? *out : spied[i].conn;
-    }
-    return r;
-}
-
-static bool spy_degraded(const struct mkv__conn *conn)
-{
-    for (unsigned i = 0; i < MKV_RAILS_MAX; i++) {
-        if (spied[i].conn == conn) {
-            return slow[i];
-        }
-    }
-    return false;
-}
-
-static void a_slow_rail_is_used_when_all_are(void **state)
-{
-    (void)state;
-    struct mkv__transport spy = mkv__fake;
-    spy.endpoint_open = spy_endpoint;
-    spy.connect = spy_connect;
-    spy.degraded = spy_degraded;
-    memset(spied, 0, sizeof(spied));
-    memset(slow, 0, sizeof(slow));
-    rig_setting.transport = &spy;
-    start(2, 1);
-    rig_setting.transport = NULL;
-    write_pages("a");
-    assert_int_equal(rig.servers[0].requests, 2);
-    slow[0] = true;
-    rig_run(&rig, MKV_OP_EXISTS, "a", 1, NULL, 0); /* its answer shows it */
-    assert_int_equal(rig_stats(&rig).rails_up, 1);
-    assert_int_equal(rig_logged(&rig, "1 s0: rail 0 lost: fake"), 1);
-    int before = rig.servers[0].requests;
-    read_pages("a");
-    assert_int_equal(rig.servers[0].requests, before + 1); /* over the other */
-    slow[1] = true;
-    rig_run(&rig, MKV_OP_EXISTS, "a", 1, NULL, 0);
-    before = rig.servers[0].requests;
-    read_pages("a");
-    assert_int_equal(rig.servers[0].requests, before + 2); /* no difference */
-    assert_int_equal(rig_stats(&rig).rails_up, 0);
-    assert_int_equal(rig_stats(&rig).servers_up, 1);
-    slow[0] = slow[1] = false; /* that is seen without anybody's request */
-    rig_pass(&rig, 1200 * RIG_MS);
-    assert_int_equal(rig_stats(&rig).rails_up, 2);
-    assert_int_equal(rig_logged(&rig, " lost: "), 2);
-    rig_fini(&rig);
-}
-
 /* Ends ------------------------------------------------------------------------------------------ */
 
 static void cancelled_with_parts_on_two_rails(void **state)
@@ -668,6 +625,7 @@ int main(void)
         cmocka_unit_test(a_large_value_outweighs_many),
         cmocka_unit_test(what_is_small_stays_on_one_rail),
         cmocka_unit_test(each_server_is_dealt_over_all_rails),
+        cmocka_unit_test(many_servers_share_the_rails),
         cmocka_unit_test(the_nearest_rail_is_taken),
         cmocka_unit_test(rails_begin_at_different_addresses),
         cmocka_unit_test(a_lost_rails_keys_go_over_the_other),
@@ -678,7 +636,6 @@ int main(void)
         cmocka_unit_test(deadlines_hold_meanwhile),
         cmocka_unit_test(a_dead_server_is_found_out_by_one_batch),
         cmocka_unit_test(goaway_comes_over_each_rail),
-        cmocka_unit_test(a_slow_rail_is_used_when_all_are),
         cmocka_unit_test(cancelled_with_parts_on_two_rails),
         cmocka_unit_test(destroyed_in_callbacks),
         cmocka_unit_test(replaced_under_a_batch),

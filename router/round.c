@@ -374,6 +374,7 @@ static int plan_stat(struct part *p)
     }
     p->rpcs->session = &p->batch->stat_server->sessions[p->rail->number];
     p->rpcs->next = NULL;
+    p->batch->stat_error = 0;
     return 0;
 }
 

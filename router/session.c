@@ -19,6 +19,7 @@ static void look(struct mkv__worker *worker, struct mkv__timer *timer);
 static void pump(struct session *s);
 static void refill(struct mkv__worker *worker, struct mkv__deferred *deferred);
 static void connect_session(struct session *s);
+static void attempt(struct mkv__worker *worker, struct mkv__task *task);
 
 void mkv__session_init(struct session *s, struct server *server, struct rail *rail)
 {
@@ -27,6 +28,7 @@ void mkv__session_init(struct session *s, struct server *server, struct rail *ra
     mkv__timer_init(&s->probe, probe);
     mkv__timer_init(&s->look, look);
     s->refill.run = refill;
+    s->attempt.run = attempt;
     s->address = rail->number % server->n_addresses;
     s->max_out = MKV_REQUESTS_MAX;
     s->waiting_end = &s->waiting;
@@ -246,6 +248,35 @@ static bool worth_another(struct session *s, bool was_open, int error)
     return before == 0 || now - before >= pause;
 }
 
+/* Who refuses one rail refuses all, unless one has a session. So nobody waits for the others; but each
+ * that does not know looks for itself, since it may be this rail that is broken. */
+static void refused(struct session *s, int error)
+{
+    struct server *server = s->server;
+    if (!(__atomic_load_n(&server->state, __ATOMIC_RELAXED) >> 8 & RAILS_ALL)) {
+        mkv__breaker_change(s, 0, SERVER_AWAY);
+    }
+    for (unsigned i = 0; error != -EACCES && i < s->rail->client->n_rails; i++) {
+        struct session *other = &server->sessions[i];
+        if (other != s && !__atomic_exchange_n(&other->asked, 1, __ATOMIC_ACQ_REL)) {
+            __atomic_add_fetch(&server->retiring, 1,
+                               __ATOMIC_RELAXED); /* our own holds it so far */
+            mkv__worker_post(other->rail->worker, &other->attempt);
+        }
+    }
+}
+
+static void attempt(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct session *s = MKV_CONTAINER_OF(task, struct session, attempt);
+    (void)worker;
+    __atomic_store_n(&s->asked, 0, __ATOMIC_RELEASE);
+    if (!s->retired && s->conn == NULL && mkv__breaker_is_closed(s)) {
+        connect_session(s);
+    }
+    mkv__server_left(s->server);
+}
+
 /* Returns whether to connect at once. */
 static bool broke(struct session *s, bool was_open, int error, const char *why)
 {
@@ -262,9 +293,8 @@ static bool broke(struct session *s, bool was_open, int error, const char *why)
         return true;
     }
     mkv__breaker_failed(s, error, why);
-    /* Who refuses one rail refuses all. */
     if (!was_open && (server->n_addresses == 1 || error == -EACCES)) {
-        mkv__breaker_change(s, 0, SERVER_AWAY);
+        refused(s, error);
     }
     return false;
 }
@@ -335,6 +365,7 @@ static void probe(struct mkv__worker *worker, struct mkv__timer *timer)
 
 void mkv__session_shut(struct session *s)
 {
+    s->retired = true;
     mkv__timer_stop(s->rail->worker, &s->probe);
     if (s->conn != NULL) {
         s->rail->client->transport->close(s->conn);

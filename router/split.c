@@ -2,7 +2,7 @@
  * Which rail each key of a batch goes over. What is small goes over one rail, the nearest to the
  * caller. Of a get or set the keys of one server are dealt over several where each gets enough
  * bytes to be worth a message and the waking of another worker: in runs, so that what is in order in
- * the batch is so in each message.
+ * the batch is so in each message. So are the servers of a batch, each of which gets less.
  */
 #include "router/internal.h"
 
@@ -72,21 +72,28 @@ static int part_on(struct mkv_batch *b, struct deal *d, unsigned rail, uint8_t *
     return 0;
 }
 
+/* before: bytes of the servers before this one, whose rails it goes on from. */
 static void choose_rails(const struct mkv_batch *b, const struct deal *d, uint32_t good,
-                         struct share *s)
+                         uint64_t before, struct share *s)
 {
+    uint8_t all[MKV_RAILS_MAX];
+    unsigned n = 0;
     uint64_t most = 1;
     if (b->op == MKV_OP_GET || b->op == MKV_OP_SET) {
         most = MKV_MIN(MKV_MAX(s->bytes / SHARE_BYTES, 1), s->n);
     }
-    s->n_rails = 0;
-    for (unsigned i = 0; i < b->client->n_rails && s->n_rails < most; i++) {
+    for (unsigned i = 0; i < b->client->n_rails; i++) {
         if (good & RAIL_CLOSED(d->order[i])) {
-            s->rails[s->n_rails++] = d->order[i];
+            all[n++] = d->order[i];
         }
     }
-    if (s->n_rails == 0) { /* it went down just now: any rail finds that out */
-        s->rails[s->n_rails++] = d->order[0];
+    if (n == 0) { /* it went down just now: any rail finds that out */
+        all[n++] = d->order[0];
+    }
+    s->n_rails = 0;
+    while (s->n_rails < n && (s->n_rails < most || s->n_rails == 0)) {
+        s->rails[s->n_rails] = all[(before / SHARE_BYTES + s->n_rails) % n];
+        s->n_rails++;
     }
 }
 
@@ -104,8 +111,10 @@ static int sum_up(struct mkv_batch *b, const struct deal *d)
             b->shares[v->server].n++;
         }
     }
+    uint64_t before = 0;
     for (uint32_t i = 0; i < t->n; i++) {
-        choose_rails(b, d, mkv__server_good(t->servers[i]), &b->shares[i]);
+        choose_rails(b, d, mkv__server_good(t->servers[i]), before, &b->shares[i]);
+        before += b->shares[i].bytes;
     }
     return 0;
 }
@@ -139,7 +148,7 @@ static int deal_one(struct mkv_batch *b, struct deal *d)
     uint32_t good = b->stat_out != NULL ? mkv__server_good(b->stat_server) : 0;
     struct share s = {0};
     uint8_t part;
-    choose_rails(b, d, good, &s);
+    choose_rails(b, d, good, 0, &s);
     int r = part_on(b, d, s.rails[0], &part);
     b->first.n = b->n;
     return r;

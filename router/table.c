@@ -131,15 +131,19 @@ void mkv__table_put(struct table *table)
     free(table);
 }
 
+void mkv__server_left(struct server *server)
+{
+    if (__atomic_sub_fetch(&server->retiring, 1, __ATOMIC_ACQ_REL) == 0) {
+        free_server(server);
+    }
+}
+
 static void retire(struct mkv__worker *worker, struct mkv__task *task)
 {
     struct session *session = MKV_CONTAINER_OF(task, struct session, retire);
-    struct server *s = session->server;
     (void)worker;
     mkv__session_shut(session);
-    if (__atomic_sub_fetch(&s->retiring, 1, __ATOMIC_ACQ_REL) == 0) {
-        free_server(s);
-    }
+    mkv__server_left(session->server);
 }
 
 void mkv__server_put(struct server *server)

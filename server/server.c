@@ -210,6 +210,8 @@ int mkv__server_create(const struct mkv__config *config, struct mkv__log *log,
     if (r < 0) {
         return r;
     }
+    mkv__transport_tell(config, why, log);
+    why[0] = '\0';
     struct mkv__server *s = calloc(1, sizeof(*s));
     if (s == NULL) {
         return say(why, why_len, -ENOMEM, "out of memory");

@@ -1,5 +1,6 @@
 #include "transport/pick.h"
 
+#include "core/log.h"
 #include "transport/rdma/rdma_probe.h"
 
 #include <errno.h>
@@ -36,6 +37,17 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
     *out = rdma ? &mkv__rdma : &mkv__tcp;
     snprintf(why, why_len, "%s", rdma ? "" : missing);
     return 0;
+}
+
+void mkv__transport_tell(const struct mkv__config *config, const char *why, struct mkv__log *log)
+{
+    size_t n_names;
+
+    (void)mkv__config_list(config, MKV_OPT_RDMA_DEVICES, &n_names);
+    if (why[0] != '\0') {
+        MKV_LOG(log, n_names > 0 ? MKV__LOG_WARNING : MKV__LOG_DEBUG, "over tcp, not rdma: %s",
+                why);
+    }
 }
 
 void mkv__rail_options(const struct mkv__rails *rails, unsigned i,

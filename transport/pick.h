@@ -14,6 +14,8 @@
 int mkv__transport_pick(const struct mkv__config *config, const struct mkv__transport **out,
                         struct mkv__endpoint_options *options, struct mkv__rails *rails_out,
                         char *why, size_t why_len);
+/* Tells why it is not rdma after all; who has named devices is warned. */
+void mkv__transport_tell(const struct mkv__config *config, const char *why, struct mkv__log *log);
 /* Sets what of the endpoint's options is rail i's own; borrows from rails. */
 void mkv__rail_options(const struct mkv__rails *rails, unsigned i,
                        struct mkv__endpoint_options *options);

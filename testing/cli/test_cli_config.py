@@ -254,7 +254,9 @@ def test_doctor_on_a_machine_without_rdma():
         text = out.stdout.decode()
         assert out.returncode == 10 and out.stderr == b""
         assert "rdma: does not work\n    amiss: this machine has no RDMA device" in text
-        assert "    to do: " in text and "\nthe server can be used" in text
+        assert "    to do: " in text and "transport rdma refuses that" in text
+        out = memkv("exists", "nothing", *at, "--rdma-devices", "mlx5_0")
+        assert b"over tcp, not rdma: this machine has no RDMA device" in out.stderr
     text = memkv("doctor", "--help").stdout.decode()
     assert all(f"\n  {code}  " in text for code in range(10, 20))
 

@@ -208,8 +208,21 @@ static void prepare_all(struct rig_job *job)
     }
 }
 
+static void serve_stat(struct mkv__conn *conn, const struct mkv__message *m)
+{
+    struct mkv__message answer = {.type = MKV_TYPE_REPLY_TO(MKV_TYPE_STAT),
+                                  .request_id = m->request_id,
+                                  .body = (const uint8_t *)"{}",
+                                  .body_len = 2};
+    assert_int_equal(mkv__fake.send(conn, &answer), 0);
+}
+
 static void serve(struct rig_server *s, struct mkv__conn *conn, const struct mkv__message *m)
 {
+    if (m->type == MKV_TYPE_STAT) {
+        serve_stat(conn, m);
+        return;
+    }
     struct rig_job *job = calloc(1, sizeof(*job));
     if (job == NULL) {
         abort();

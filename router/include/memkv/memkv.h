@@ -242,7 +242,7 @@ int mkv_batch_create(struct mkv_client *client, struct mkv_batch **batch_out);
 
 /* Frees a batch; one in flight is cancelled and waited for. In a mkv_done_fn another one in flight is
  * cancelled only: where it is on other workers, or takes the transport some time to fence, its memory
- * is in use for a moment longer. *batch == NULL does nothing. Thread: owner. */
+ * is in use for a moment longer; and where it is just done its mkv_done_fn may be running there. *batch == NULL does nothing. Thread: owner. */
 void mkv_batch_destroy(struct mkv_batch **batch);
 
 /* Empties the batch and sets what it will do. Errors: -EBUSY in flight, -EINVAL.
