@@ -48,13 +48,24 @@ test_sanitizers() {
     done
 }
 
+# What Python needs in the guest beside .venv, compiled, since emulated that takes a while.
+rdma_python() {
+    setup_sglang
+    rm -rf out/rdma/python
+    mkdir -p out/rdma/python/memkv_sglang
+    cp testing/rdma/engine_pages.py testing/sglang/{real_sglang,lives}.py out/rdma/python/
+    cp pyext/memkv_sglang/*.py out/rdma/python/memkv_sglang/
+    cp -fL .bazel/bin/pyext/_memkv.abi3.so out/rdma/python/memkv_sglang/
+    "$MKV_VENV/bin/python" -m compileall -q out/rdma/python
+}
+
 # Over real verbs devices, in a guest. It counts its cases itself; one that does not boot has failed.
 test_rdma() {
     local log rc=0
     setup_packages testing/vm/packages.txt
     say "in the guest: rdma"
     # shellcheck disable=SC2046
-    bz build $(bz_options) //testing/conformance:rdma //testing/rdma:{fence,rails,forks,links,places,moves,libcopies.so} //cli:memkv || {
+    bz build $(bz_options) //testing/conformance:rdma //testing/rdma:{fence,rails,forks,links,places,moves,libcopies.so} //cli:memkv //pyext:_memkv.abi3.so || {
         result fail "rdma: it does not build"
         return
     }
@@ -62,8 +73,9 @@ test_rdma() {
     cp -fL .bazel/bin/testing/conformance/rdma out/rdma/conformance
     cp -fL .bazel/bin/testing/rdma/{fence,rails,forks,links,places,moves,libcopies.so} out/rdma/
     cp -fL .bazel/bin/cli/memkv out/rdma/memkv
+    rdma_python
     log=$(mktemp)
-    vm_run testing/rdma/guest.sh out/rdma </dev/null | tee "$log" || rc=$?
+    vm_run testing/rdma/guest.sh out/rdma "$MKV_VENV/bin/python" </dev/null | tee "$log" || rc=$?
     sed -n 's/^PASS: /pass rdma /p; s/^FAIL: /fail rdma /p' "$log" >>"$MKV_RESULTS"
     if [[ $rc != 0 ]] && ! grep -q '^FAIL: ' "$log"; then
         result fail "rdma: the guest ended with $rc"

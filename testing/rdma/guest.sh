@@ -1,7 +1,8 @@
 #!/bin/bash
 # What is tested over real verbs devices; runs in the guest (./dev test rdma). Each case is a line
-# "PASS: NAME" or "FAIL: NAME". Argument: the folder of memkv and of the programs of this folder.
-memkv=$1/memkv programs=$1
+# "PASS: NAME" or "FAIL: NAME". Arguments: the folder of memkv and of the programs of this folder, and
+# a Python that has sglang; without one its case is left out.
+memkv=$1/memkv programs=$1 python=${2:-}
 address=10.0.0.2:9900
 work=$(mktemp -d)
 key=$(printf 'ab%.0s' {1..32})
@@ -46,6 +47,20 @@ suite() {
         echo "FAIL: conformance ended early"
         tail -n 40 "$work/suite"
     }
+}
+
+# The program has a line for each of its checks.
+sglang_pages() {
+    local rc=0
+    [[ -n $python ]] || return 0
+    PYTHONPATH=$programs/python timeout 400 "$python" -m engine_pages >"$work/sglang" 2>&1 || rc=$?
+    if [[ $rc == 0 ]]; then
+        grep -E '^(PASS|took): ' "$work/sglang"
+    else
+        cat "$work/sglang"
+        echo "FAIL: sglang's pages over rdma ended with $rc"
+        tail -n 40 "$work/serve.log"
+    fi
 }
 
 values_go_over_queue_pairs() (
@@ -164,6 +179,7 @@ suite
 check "which device has an address" "$programs/places"
 check "server over rdma" serve --verbose
 check "values go over queue pairs" values_go_over_queue_pairs
+sglang_pages
 check "another key is refused" another_key_is_refused
 check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
 doctor_with_rdma
