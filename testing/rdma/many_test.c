@@ -126,6 +126,17 @@ static void server_closed(struct mkv__conn *conn, void *arg, int error, const ch
 static const struct mkv__conn_handlers of_server = {server_opened, serve, NULL, NULL,
                                                     server_closed};
 
+static uint32_t state_of_random;
+
+/* xorshift: the same each time. */
+static uint32_t random_number(void)
+{
+    state_of_random ^= state_of_random << 13;
+    state_of_random ^= state_of_random >> 17;
+    state_of_random ^= state_of_random << 5;
+    return state_of_random;
+}
+
 static int accepted(void *arg, struct mkv__worker *worker, struct mkv__conn *conn,
                     const struct mkv__hello *peer, const struct mkv__auth_key *key,
                     const struct mkv__conn_handlers **handlers_out, void **conn_arg_out)
@@ -178,19 +189,19 @@ static void schedule(unsigned seed)
 
     memset(ones, 0, sizeof(ones));
     n_served = 0;
-    srand(seed);
+    state_of_random = seed + 1;
     fake_verbs_begin(1);
     fake_verbs_late(seed % 2 ? 3000 : 30, seed);
     rig_init(&rig, case_subject, &case_key, &case_key);
     assert_int_equal(rig.t->listen(rig.server_endpoint, 1, "127.0.0.1:0", &listen, &listener), 0);
     begin(listener);
     for (int i = 0; i < 20000 && !all_over(); i++) {
-        struct one *o = &ones[(unsigned)rand() % SESSIONS];
+        struct one *o = &ones[random_number() % SESSIONS];
 
         rig_turns(&rig, 1);
-        if (seed > 0 && rand() % 40 == 0 && o->client && o->server && !o->answered) {
+        if (seed > 0 && random_number() % 40 == 0 && o->client && o->server && !o->answered) {
             o->killed = 1;
-            rig.t->close(rand() % 2 ? o->client : o->server);
+            rig.t->close(random_number() % 2 ? o->client : o->server);
         }
     }
     assert_true(all_over());
