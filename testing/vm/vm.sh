@@ -52,11 +52,17 @@ vm_initramfs() {
     (cd "$work" && find . | cpio --quiet -o -H newc | gzip -1) >"$dir/initramfs.gz"
 }
 
+# The guest is told how fast its clock is: what it would measure itself, on a busy machine, may be wrong.
+vm_khz() { # DIR
+    gcc -O2 -o "$1/tsc" testing/vm/tsc.c && "$1/tsc"
+}
+
 # vm_run [COMMAND [ARG...]]: boots, runs it, and returns its exit status; without one a shell.
 vm_run() {
-    local dir share status console=stdio
+    local dir share status khz
     dir=$(vm_unpack_kernel)
     vm_initramfs "$dir"
+    khz=$(vm_khz "$dir") || die "the time-stamp counter cannot be measured"
     share=${MKV_VM_OUT:-$(mktemp -d)}
     mkdir -p "$share"
     rm -f "$share/.status"
@@ -72,7 +78,7 @@ vm_run() {
     } >"$share/.command"
     timeout --foreground "${MKV_VM_TIMEOUT:-900}" qemu-system-x86_64 -M q35 -cpu max -smp "${MKV_VM_CPUS:-2}" \
         -m "${MKV_VM_MEMORY:-3072}" -nographic -no-reboot -kernel "$dir"/tree/boot/vmlinuz-* \
-        -initrd "$dir/initramfs.gz" -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable mkv.guest=$MKV_ROOT/testing/vm/guest.sh" \
+        -initrd "$dir/initramfs.gz" -append "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable tsc_early_khz=$khz mkv.guest=$MKV_ROOT/testing/vm/guest.sh" \
         -fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap" \
         -device virtio-9p-pci,fsdev=root,mount_tag=root \
         -fsdev "local,id=share,path=$share,security_model=none" \
