@@ -459,3 +459,17 @@ void fake_verbs_fail(int opcode, uint32_t nth, enum ibv_wc_status status, uint32
     fake_world.fail_vendor = vendor_error;
     fake_unlock();
 }
+
+bool fake_verbs_clean(const char *when)
+{
+    struct fake_counts c;
+
+    fake_verbs_counts(&c);
+    if (fake_verbs_left() == 0 && c.misuses == 0 && c.overruns == 0 && c.rnrs == 0) {
+        return true;
+    }
+    printf("%s: left %llu objects; misuses %llu, overruns %llu, RNRs %llu\n", when,
+           (unsigned long long)fake_verbs_left(), (unsigned long long)c.misuses,
+           (unsigned long long)c.overruns, (unsigned long long)c.rnrs);
+    return false;
+}

@@ -70,6 +70,8 @@ struct fake_device *fake_verbs_device(unsigned i);
 void fake_verbs_counts(struct fake_counts *out);
 /* Objects that exist. */
 uint64_t fake_verbs_left(void);
+/* Whether nothing is left, and no rule of verbs was broken; else says so in a line. */
+bool fake_verbs_clean(const char *when);
 
 /* WRITEs and READs are late by up to so many polls, drawn from seed; 0: none. SENDs never are. */
 void fake_verbs_late(uint32_t polls, uint64_t seed);

@@ -126,33 +126,35 @@ static struct mkv__rdma_job *message_new(const struct mkv__header *header, const
     return job;
 }
 
+/* NULL: there was no memory for it. */
+static int message_put(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job,
+                       void (*put)(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job))
+{
+    if (!job) {
+        return -ENOMEM;
+    }
+    mkv__counter_add(&qp->conn->device->counts.copied, job->len);
+    qp->conn->waiting += job->len;
+    put(qp, job);
+    return 0;
+}
+
 int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
                           const void *extra, size_t extra_len, const void *body,
                           const uint32_t *invalidate)
 {
     struct mkv__rdma_job *job = message_new(header, extra, extra_len, body);
 
-    if (!job) {
-        return -ENOMEM;
+    if (job && invalidate) {
+        job->invalidates = true;
+        job->rkey = *invalidate;
     }
-    mkv__counter_add(&qp->conn->device->counts.copied, job->len);
-    job->invalidates = invalidate != NULL;
-    job->rkey = invalidate ? *invalidate : 0;
-    qp->conn->waiting += job->len;
-    job_queue(qp, job);
-    return 0;
+    return message_put(qp, job, job_queue);
 }
 
 int mkv__rdma_put_first(struct mkv__rdma_qp *qp, const struct mkv__header *header)
 {
-    struct mkv__rdma_job *job = message_new(header, NULL, 0, NULL);
-
-    if (!job) {
-        return -ENOMEM;
-    }
-    qp->conn->waiting += job->len;
-    job_queue_first(qp, job);
-    return 0;
+    return message_put(qp, message_new(header, NULL, 0, NULL), job_queue_first);
 }
 
 bool mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id)
