@@ -1,6 +1,6 @@
 /* Rails that are poor: slow ones, NICs that make no session, what hangs on all of them. */
 #include "router/internal.h"
-#include "testing/router/rig.h"
+#include "testing/router/rails.h"
 
 #include "transport/fake/fake.h"
 
@@ -15,43 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define KIB   1024u
-#define PAGE  (64 * KIB)
-#define PAGES 32u /* 2 MiB */
-
-static struct rig rig;
-static unsigned char memory[PAGES * PAGE], got[PAGES * PAGE];
-
-static void start(unsigned rails, unsigned servers)
-{
-    rig_setting.rails = rails;
-    rig_init(&rig, servers, servers, "placement_grace", "0", "set_timeout", "2s", "get_timeout",
-             "2s", "breaker.probe", "100ms", "log_level", "info", NULL);
-    rig_setting.rails = 0;
-}
-
-static struct mkv_batch *submit(enum mkv_op op, const char *tag, unsigned n, unsigned char *at,
-                                size_t page, const struct mkv_batch_options *options)
-{
-    struct mkv_batch *b = rig_batch(&rig, op, tag, n, at, page, options);
-    assert_int_equal(mkv_batch_submit(b), 0);
-    return b;
-}
-
-static void write_pages(const char *tag)
-{
-    rig_fill(tag, PAGES, memory, PAGE);
-    assert_int_equal(rig_run(&rig, MKV_OP_SET, tag, PAGES, memory, PAGE), PAGES);
-}
-
-static void read_pages(const char *tag)
-{
-    rig_fill(tag, PAGES, memory, PAGE);
-    memset(got, 0, sizeof(got));
-    assert_int_equal(rig_run(&rig, MKV_OP_GET, tag, PAGES, got, PAGE), PAGES);
-    assert_memory_equal(got, memory, sizeof(got));
-}
 
 static bool is_open(unsigned rail)
 {
