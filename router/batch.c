@@ -275,6 +275,17 @@ int mkv_batch_add(struct mkv_batch *b, const void *key, size_t key_len,
     return (int)b->n++;
 }
 
+void mkv__value_sum(const struct mkv_batch *b, struct value *v)
+{
+    uint64_t after = v->length;
+    for (uint32_t j = 0; j < v->n_segments; j++) {
+        const struct mkv_segment *s = &b->segments[v->first_segment + j];
+        after -= s->len;
+        v->checksum ^= s->len > 0 ? mkv__sum_slice(s->addr, s->len, after) : 0;
+    }
+    v->unsummed = false;
+}
+
 /* In the caller's thread: where each key goes, and what its value's checksum is. */
 static void prepare(struct mkv_batch *b)
 {
@@ -286,11 +297,9 @@ static void prepare(struct mkv_batch *b)
             continue;
         }
         v->checksum = mkv__sum_seed(b->namespace_, b->namespace_len, key, v->key_len, v->length);
-        uint64_t after = v->length;
-        for (uint32_t j = 0; b->op == MKV_OP_SET && j < v->n_segments; j++) {
-            const struct mkv_segment *s = &b->segments[v->first_segment + j];
-            after -= s->len;
-            v->checksum ^= s->len > 0 ? mkv__sum_slice(s->addr, s->len, after) : 0;
+        v->unsummed = b->op == MKV_OP_SET;
+        if (v->unsummed && !b->client->unsummed) {
+            mkv__value_sum(b, v);
         }
     }
 }

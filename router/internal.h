@@ -97,13 +97,14 @@ struct value {
     uint64_t key_at; /* in the batch's arena of keys */
     uint64_t length;
     uint64_t hash;     /* of namespace and key */
-    uint64_t checksum; /* set: of the value; get: its seed */
+    uint64_t checksum; /* set: of the value; get: its seed; while unsummed: the seed */
     uint32_t first_segment, n_segments;
     uint32_t server; /* asked in this round */
     uint8_t key_len;
     uint8_t part;     /* the one it belongs to */
     uint8_t reissued; /* how often it was out when a session was lost, and was sent again */
     bool goes_again;  /* in this round */
+    bool unsummed;    /* set: without a checksum so far */
 };
 
 /* Whether a key may be sent to the same server once more. */
@@ -259,7 +260,9 @@ struct mkv_client {
     unsigned n_regions;         /* atomic */
     struct mkv_region *regions; /* under the mutex */
     int event;
-    bool manual, verify, spin;
+    bool manual, spin;
+    bool verify;   /* gets by their checksums */
+    bool unsummed; /* sets go without them where that is safe: nobody verifies */
     struct rail *calling;         /* manual: where a done_fn runs */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
@@ -381,6 +384,8 @@ static inline struct rail *mkv__part_rail(const struct part *part) /* any thread
 /* batch.c */
 /* Ends one of what `pending` counts; the last completes the batch. Worker of that rail. */
 void mkv__batch_release(struct mkv_batch *batch, struct rail *rail);
+/* Any thread that has the batch: the checksum of a value of a set, from its seed. */
+void mkv__value_sum(const struct mkv_batch *batch, struct value *value);
 int mkv__grow(void *pointer, size_t *cap, size_t wanted, size_t item);
 
 /* notify.c */

@@ -401,6 +401,47 @@ static void what_a_batch_asks_for_travels(void **state)
     rig_fini(&rig);
 }
 
+static bool falls_back;
+
+static bool is_degraded(const struct mkv__conn *conn)
+{
+    (void)conn;
+    return falls_back;
+}
+
+/* Not made where nobody asked for them, nor where they alone could tell of a withdrawal left out. */
+static void sets_without_checksums(void **state)
+{
+    (void)state;
+    unsigned char value[4] = "abc", back[4];
+    struct mkv__transport fenced = mkv__fake;
+    static const struct {
+        const char *checksum;
+        bool fenced, falls_back;
+        uint32_t set, get;
+    } cases[] = {
+        {"yes", true, false, 0, 0},
+        {"no", false, false, 0, MKV_REQ_UNSUMMED},
+        {"no", true, true, 0, MKV_REQ_UNSUMMED},
+        {"no", true, false, MKV_REQ_UNSUMMED, MKV_REQ_UNSUMMED},
+    };
+    fenced.degraded = is_degraded;
+    rig_setting.transport = &fenced;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        fenced.limits.reads_are_fenced = cases[i].fenced;
+        falls_back = cases[i].falls_back;
+        rig_init(&rig, 1, 1, "placement_grace", "0", "checksum", cases[i].checksum, NULL);
+        assert_int_equal(rig_run(&rig, MKV_OP_SET, "k", 1, value, sizeof(value)), 1);
+        assert_int_equal(rig.servers[0].flags, cases[i].set);
+        assert_int_equal(rig.servers[0].checksum != 0, cases[i].set == 0);
+        assert_int_equal(rig_run(&rig, MKV_OP_GET, "k", 1, back, sizeof(back)), 1);
+        assert_int_equal(rig.servers[0].flags, cases[i].get);
+        assert_memory_equal(back, value, sizeof(value));
+        rig_fini(&rig);
+    }
+    rig_setting.transport = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +456,7 @@ int main(void)
         cmocka_unit_test(answers_that_are_none),
         cmocka_unit_test(damage_is_a_miss_and_reported),
         cmocka_unit_test(what_a_batch_asks_for_travels),
+        cmocka_unit_test(sets_without_checksums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

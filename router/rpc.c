@@ -128,7 +128,32 @@ static void wire_key(const struct rpc *rpc, uint32_t i, struct mkv__wire_key *to
                                  .position = rpc->keys[i],
                                  .length = v->length,
                                  .raw_length = v->length,
-                                 .checksum = v->checksum};
+                                 .checksum = v->unsummed ? 0 : v->checksum};
+}
+
+/* Whether this request goes without checksums: nobody asked for them, and nothing but they could tell
+ * of a withdrawal. A session that has fallen back needs them after all. */
+static bool goes_unsummed(const struct rpc *rpc)
+{
+    struct mkv_batch *b = rpc->part->batch;
+    const struct mkv_client *client = b->client;
+    if (b->op == MKV_OP_GET) {
+        return !client->verify;
+    }
+    if (b->op != MKV_OP_SET || !client->unsummed) {
+        return false;
+    }
+    bool summed = client->transport->degraded(rpc->session->conn);
+    for (uint32_t i = 0; i < rpc->n; i++) {
+        summed = summed || !b->values[rpc->keys[i]].unsummed;
+    }
+    for (uint32_t i = 0; i < rpc->n && summed; i++) {
+        struct value *v = &b->values[rpc->keys[i]];
+        if (v->unsummed) {
+            mkv__value_sum(b, v);
+        }
+    }
+    return !summed;
 }
 
 int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
@@ -139,11 +164,12 @@ int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
         return 0;
     }
     struct mkv__wire_key *keys = rpc->session->rail->wire_keys;
+    uint32_t unsummed = goes_unsummed(rpc) ? MKV_REQ_UNSUMMED : 0;
     for (uint32_t i = 0; i < rpc->n; i++) {
         wire_key(rpc, i, &keys[i]);
     }
     struct mkv__request request = {.type = type_of(b),
-                                   .flags = flags_of(rpc->part),
+                                   .flags = flags_of(rpc->part) | unsummed,
                                    .namespace_ = b->namespace_,
                                    .namespace_len = b->namespace_len,
                                    .depth = b->first_depth,
@@ -196,7 +222,8 @@ static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     if (from->status != MKV_WIRE_HIT) {
         return;
     }
-    bool right = !client->verify || (v->checksum ^ rpc->sums[i]) == from->checksum;
+    bool right = !client->verify || ((from->flags & MKV_ANSWER_UNSUMMED) == 0 &&
+                                     (v->checksum ^ rpc->sums[i]) == from->checksum);
     if (from->length == v->length && right) {
         to->status = MKV_HIT;
         return;
@@ -269,7 +296,8 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     to->status = error == -EPROTO ? MKV_UNKNOWN : statuses[from->status];
     to->error = error;
     to->length = from->length;
-    to->differs = from->status == MKV_WIRE_KEPT && from->checksum != v->checksum;
+    to->differs = from->status == MKV_WIRE_KEPT && !v->unsummed &&
+                  (from->flags & MKV_ANSWER_UNSUMMED) == 0 && from->checksum != v->checksum;
     if (from->status == MKV_WIRE_BUSY && v->reissued > 0) {
         to->again = AGAIN_BUSY; /* most likely with what we have sent before */
     }

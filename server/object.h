@@ -28,7 +28,7 @@ struct mkv__object {
     struct mkv__object *newer, *older; /* lock: the policy's list; older: list of the retired too */
     uint64_t hash;
     uint64_t length;
-    uint64_t checksum;
+    uint64_t checksum; /* constant where there was no `unsummed` */
     uint64_t expires_ns;     /* 0: never */
     uint64_t lease_until_ns; /* lock */
     uint64_t size;           /* of value and record, as the arena counts */
@@ -39,6 +39,7 @@ struct mkv__object {
     uint32_t depth;   /* keys before it in its prefix, as far as its client told: for the policy */
     uint8_t state;    /* atomic; enum mkv__object_state */
     uint8_t segment;  /* lock; enum mkv__policy_segment */
+    uint8_t unsummed; /* atomic: `checksum`, atomic too, is not made yet. Cleared by any reader */
     bool replacing;   /* lock: a replacement is being written */
     bool replacement; /* not in the index before it is ready */
     uint8_t namespace_len, key_len;
@@ -64,6 +65,14 @@ static inline uint64_t mkv__object_bytes(uint32_t n_extents, uint8_t namespace_l
 static inline uint8_t mkv__object_state(const struct mkv__object *object)
 {
     return __atomic_load_n(&object->state, __ATOMIC_ACQUIRE);
+}
+
+/* Whether there is a checksum. */
+static inline bool mkv__object_sum(const struct mkv__object *object, uint64_t *sum_out)
+{
+    bool summed = __atomic_load_n(&object->unsummed, __ATOMIC_ACQUIRE) == 0;
+    *sum_out = __atomic_load_n(&object->checksum, __ATOMIC_RELAXED);
+    return summed;
 }
 
 /* A reference, unless the last one is gone. */

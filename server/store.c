@@ -160,12 +160,33 @@ void mkv__store_put(struct mkv__store *store, struct mkv__object **objects, uint
 
 static struct mkv__answer hit(const struct mkv__object *object)
 {
-    return (struct mkv__answer){
-        .status = MKV_WIRE_HIT,
-        .generation = object->generation,
-        .length = object->length,
-        .checksum = object->checksum,
-    };
+    struct mkv__answer answer = {
+        .status = MKV_WIRE_HIT, .generation = object->generation, .length = object->length};
+    answer.flags = mkv__object_sum(object, &answer.checksum) ? 0 : MKV_ANSWER_UNSUMMED;
+    return answer;
+}
+
+static uint64_t sum_now(const struct mkv__store *store, const struct mkv__object *object)
+{
+    uint64_t sum = mkv__sum_seed(mkv__object_namespace(object), object->namespace_len,
+                                 mkv__object_key(object), object->key_len, object->length);
+    uint64_t after = object->length;
+    for (uint32_t i = 0; i < object->n_extents; i++) {
+        const struct mkv__extent *extent = &object->extents[i];
+        after -= extent->len;
+        sum ^= mkv__sum_slice(mkv__arena_at(store->arena, extent->offset), extent->len, after);
+    }
+    return sum;
+}
+
+/* Its writer sent no checksum: the first reader that wants one pays for it. */
+static void make_sum(const struct mkv__store *store, struct mkv__object *object)
+{
+    uint64_t sum;
+    if (!mkv__object_sum(object, &sum)) {
+        __atomic_store_n(&object->checksum, sum_now(store, object), __ATOMIC_RELAXED);
+        __atomic_store_n(&object->unsummed, 0, __ATOMIC_RELEASE);
+    }
 }
 
 /* What nobody asked for is left out: a reply of bare hits is a bitmap. */
@@ -203,15 +224,18 @@ void mkv__store_get(struct mkv__store *store, const struct mkv__request *request
                     struct mkv__object **objects_out, struct mkv__answer *answers_out)
 {
     uint64_t hits = 0;
-    bool skip = false;
+    bool skip = false, unsummed = (request->flags & MKV_REQ_UNSUMMED) != 0;
     look(store, request, now_ns, objects_out);
     for (uint32_t i = 0; i < request->n_keys; i++) {
         struct mkv__object *object = objects_out[i];
         answers_out[i] = (struct mkv__answer){.status = MKV_WIRE_MISS};
+        bool other_length = object != NULL && object->length != request->keys[i].length;
+        if (object != NULL && !other_length && !skip && !unsummed) {
+            make_sum(store, object);
+        }
         if (object != NULL) {
             answers_out[i] = hit(object);
         }
-        bool other_length = object != NULL && object->length != request->keys[i].length;
         if (other_length) {
             answers_out[i].status = MKV_WIRE_MISS;
         }
@@ -280,15 +304,8 @@ void mkv__store_delete(struct mkv__store *store, const struct mkv__request *requ
 
 static bool sound(const struct mkv__store *store, const struct mkv__object *object)
 {
-    uint64_t sum = mkv__sum_seed(mkv__object_namespace(object), object->namespace_len,
-                                 mkv__object_key(object), object->key_len, object->length);
-    uint64_t after = object->length;
-    for (uint32_t i = 0; i < object->n_extents; i++) {
-        const struct mkv__extent *extent = &object->extents[i];
-        after -= extent->len;
-        sum ^= mkv__sum_slice(mkv__arena_at(store->arena, extent->offset), extent->len, after);
-    }
-    return sum == object->checksum;
+    uint64_t sum;
+    return !mkv__object_sum(object, &sum) || sum_now(store, object) == sum;
 }
 
 static void drop_poisoned(struct mkv__store *store, struct mkv__object *object)

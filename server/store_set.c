@@ -22,17 +22,19 @@ static bool taken(const struct mkv__object *object)
 
 /* What SET answers to a key that is there already. */
 static void answer_existing(struct mkv__store *store, struct mkv__object *there,
-                            const struct mkv__wire_key *key, struct mkv__answer *answer)
+                            const struct mkv__wire_key *key, bool unsummed,
+                            struct mkv__answer *answer)
 {
     *answer = (struct mkv__answer){
         .status = there->length == key->length ? MKV_WIRE_KEPT : MKV_WIRE_CONFLICT,
         .generation = there->generation,
         .length = there->length,
-        .checksum = there->checksum,
     };
+    bool summed = mkv__object_sum(there, &answer->checksum);
+    answer->flags = summed ? 0 : MKV_ANSWER_UNSUMMED;
     if (answer->status == MKV_WIRE_KEPT) {
         store->stat.kept++;
-        store->stat.kept_differing += there->checksum != key->checksum;
+        store->stat.kept_differing += summed && !unsummed && answer->checksum != key->checksum;
         mkv__policy_hit(&store->policy, &there, 1);
     } else {
         store->stat.conflicts++;
@@ -53,6 +55,7 @@ static struct mkv__object *begin_one(struct mkv__store *store, const struct mkv_
 {
     const struct mkv__wire_key *wire = &request->keys[i];
     struct mkv__index_key key = mkv__store_key(request, i);
+    bool unsummed = (request->flags & MKV_REQ_UNSUMMED) != 0;
     *answer = (struct mkv__answer){.status = MKV_WIRE_ERROR};
     if (wire->length > store->max_value) {
         return NULL;
@@ -68,7 +71,7 @@ static struct mkv__object *begin_one(struct mkv__store *store, const struct mkv_
         return NULL;
     }
     if (there != NULL && (request->flags & MKV_REQ_REPLACE) == 0) {
-        answer_existing(store, there, wire, answer);
+        answer_existing(store, there, wire, unsummed, answer);
         return NULL;
     }
     if (there != NULL) {
@@ -83,7 +86,8 @@ static struct mkv__object *begin_one(struct mkv__store *store, const struct mkv_
         answer->status = MKV_WIRE_FULL;
         return NULL;
     }
-    object->checksum = wire->checksum;
+    object->checksum = unsummed ? 0 : wire->checksum;
+    object->unsummed = unsummed;
     object->expires_ns = request->ttl_ms != 0 ? now_ns + UINT64_C(1000000) * request->ttl_ms : 0;
     object->replacement = there != NULL;
     if (__builtin_add_overflow(request->depth, wire->position, &object->depth)) {

@@ -292,13 +292,16 @@ static void finish_set(struct mkv__transfer *t)
 {
     struct mkv__service *service = t->session->service;
     for (uint32_t i = 0; i < t->n; i++) {
-        const struct mkv__object *o = t->objects[i];
+        struct mkv__object *o = t->objects[i];
         if (o == NULL || t->answers[i].status != MKV_WIRE_STORED || !service->o.verify) {
             continue;
         }
         uint64_t sum = t->sums[i] ^ mkv__sum_seed(mkv__object_namespace(o), o->namespace_len,
                                                   mkv__object_key(o), o->key_len, o->length);
-        if (sum != o->checksum) {
+        if (o->unsummed) { /* nobody has seen it yet */
+            o->checksum = sum;
+            o->unsummed = 0;
+        } else if (sum != o->checksum) {
             t->answers[i] = (struct mkv__answer){.status = MKV_WIRE_DAMAGED};
         }
     }

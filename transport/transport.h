@@ -173,6 +173,9 @@ struct mkv__transport_limits {
     uint32_t max_keys;     /* per message */
     uint32_t max_pieces;   /* per exposure or bulk */
     uint64_t max_exposure; /* bytes, of a bulk too */
+    /* What `read` has read to its end was all there before the exposure was concealed, while the
+     * session is not degraded. Else some of it may be zeros: checksums have to tell. */
+    bool reads_are_fenced;
 };
 
 struct mkv__transport {

@@ -34,8 +34,14 @@ enum { /* request flags (u32 in the body) */
        MKV_REQ_REPLACE = 1u << 3,
        MKV_REQ_ATOMIC = 1u << 4,   /* all or nothing; answer: not supported yet */
        MKV_REQ_SEGMENTS = 1u << 5, /* a segment table follows; tcp sends none */
+       MKV_REQ_UNSUMMED = 1u << 6, /* set: without checksums; get: none is wanted */
 };
-enum { MKV_ANSWER_HOT = 1u << 0, MKV_ANSWER_TIER = 1u << 1, MKV_ANSWER_LEASED = 1u << 2 };
+enum { /* flags of an answer */
+       MKV_ANSWER_HOT = 1u << 0,
+       MKV_ANSWER_TIER = 1u << 1,
+       MKV_ANSWER_LEASED = 1u << 2,
+       MKV_ANSWER_UNSUMMED = 1u << 3, /* nobody has made a checksum so far */
+};
 
 /* One key of a request. key is prefix, middle and suffix joined. */
 struct mkv__wire_key {

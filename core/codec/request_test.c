@@ -205,8 +205,9 @@ static void test_flags_and_statuses(void **state)
 {
     (void)state;
     static const uint32_t flags[] = {MKV_REQ_PREFIX,  MKV_REQ_LEASE,  MKV_REQ_WANT_LEN,
-                                     MKV_REQ_REPLACE, MKV_REQ_ATOMIC, MKV_REQ_SEGMENTS};
-    for (uint32_t i = 0; i < 6; i++) {
+                                     MKV_REQ_REPLACE, MKV_REQ_ATOMIC, MKV_REQ_SEGMENTS,
+                                     MKV_REQ_UNSUMMED};
+    for (uint32_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
         assert_int_equal(flags[i], 1u << i);
     }
     /* Flags that nobody knows come through and change nothing. */

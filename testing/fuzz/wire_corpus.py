@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 HELLO, WELCOME, PROVE, REFUSE, DATA, PULL, CANCEL, PING = range(1, 9)
 GET, SET, EXISTS, DELETE, REPORT, STAT = range(32, 38)
-PREFIX, LEASE, WANT_LEN, REPLACE, ATOMIC, SEGMENTS = (1 << bit for bit in range(6))
+PREFIX, LEASE, WANT_LEN, REPLACE, ATOMIC, SEGMENTS, UNSUMMED = (1 << bit for bit in range(7))
 LENGTH_MAX = 1 << 40
 
 
@@ -253,6 +253,7 @@ def request_files() -> list[bytes]:
         (EXISTS, request(EXISTS, 1, keys_plain(b"", prefix=b"", suffix=b""))),
         (DELETE, request(DELETE, 2, keys_plain(b"a", b"b", suffix=b"/z"))),
         (REPORT, request(REPORT, 2, keys_plain(b"a", b"b"), generations=[5, 0xFFFFFFFF])),
+        (SET, request(SET, 2, keys_plain(b"a", b"b"), flags=UNSUMMED)),
     ]
     return [bytes([type_ - GET]) + body for type_, body in made]
 

@@ -289,6 +289,7 @@ static void note(struct rig_server *s, const struct mkv__conn *conn, const struc
         s->keys += r.n_keys;
         s->flags = r.flags;
         s->position = keys[0].position;
+        s->checksum = keys[0].checksum;
         r.keys = keys;
         for (unsigned i = 0; i < RIG_CONNS; i++) {
             if (s->conns[i] == conn) {

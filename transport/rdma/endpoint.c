@@ -246,6 +246,7 @@ const struct mkv__transport mkv__rdma = {
             .max_keys = MKV_KEYS_MAX,
             .max_pieces = 1u << 16,
             .max_exposure = 1ull << 40,
+            .reads_are_fenced = true,
         },
     .endpoint_open = endpoint_open,
     .endpoint_close = endpoint_close,

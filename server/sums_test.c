@@ -1,0 +1,73 @@
+/* Values that come without a checksum. */
+#include "server/test_world.h"
+
+static bool falls_back;
+
+static bool is_degraded(const struct mkv__conn *conn)
+{
+    (void)conn;
+    return falls_back;
+}
+
+static struct mkv__answer ask_unsummed(struct client *c, uint8_t type, uint32_t flags, bool sum)
+{
+    struct batch b = {.request.flags = flags};
+    uint8_t value[5] = "value";
+    void *memory[] = {value};
+    add(&b, "k", 5, sum ? value : NULL);
+    (void)ask(c, &b, type, memory);
+    return c->answers[0];
+}
+
+/* Its server makes the checksum of what arrives, or, where it verifies nothing, when it is wanted. */
+static void values_without_checksums(void **state)
+{
+    (void)state;
+    struct mkv__transport fenced = mkv__fake;
+    struct client c;
+    uint64_t right = mkv__sum_seed("ns", 2, "k", 1, 5) ^ mkv__sum_slice("value", 5, 0);
+    fenced.limits.reads_are_fenced = true;
+    fenced.degraded = is_degraded;
+    for (int lazy = 0; lazy < 2; lazy++) {
+        open_world((struct setting){.seed = 1, .unverified = lazy, .transport = &fenced});
+        connect_to(&c, NULL);
+        falls_back = true;
+        struct mkv__answer a = ask_unsummed(&c, MKV_TYPE_SET, MKV_REQ_UNSUMMED, false);
+        assert_int_equal(a.status, MKV_WIRE_ERROR);
+        falls_back = false;
+        a = ask_unsummed(&c, MKV_TYPE_SET, MKV_REQ_UNSUMMED, false);
+        assert_int_equal(a.status, MKV_WIRE_STORED);
+        a = ask_unsummed(&c, MKV_TYPE_GET, MKV_REQ_UNSUMMED, false);
+        assert_int_equal(a.status, MKV_WIRE_HIT);
+        assert_int_equal(a.flags & MKV_ANSWER_UNSUMMED, lazy ? MKV_ANSWER_UNSUMMED : 0);
+        a = ask_unsummed(&c, MKV_TYPE_SET, 0, true); /* what is not known does not differ */
+        assert_int_equal(a.status, MKV_WIRE_KEPT);
+        assert_int_equal(a.flags & MKV_ANSWER_UNSUMMED, lazy ? MKV_ANSWER_UNSUMMED : 0);
+        a = ask_unsummed(&c, MKV_TYPE_SET, MKV_REQ_UNSUMMED, false);
+        assert_int_equal(a.status, MKV_WIRE_KEPT);
+        assert_int_equal(stat_now().kept_differing, 0);
+        assert_int_equal(ask_one(&c, MKV_TYPE_REPORT, "ns", "k", 0), MKV_WIRE_HIT);
+        a = ask_unsummed(&c, MKV_TYPE_GET, 0, false);
+        assert_int_equal(a.status, MKV_WIRE_HIT);
+        assert_int_equal(a.flags & MKV_ANSWER_UNSUMMED, 0);
+        assert_int_equal(a.checksum, right);
+        assert_int_equal(ask_one(&c, MKV_TYPE_REPORT, "ns", "k", 0), MKV_WIRE_HIT);
+        disconnect(&c);
+        close_world();
+    }
+    open_world((struct setting){.seed = 1}); /* where a withdrawn read may end as zeros */
+    connect_to(&c, NULL);
+    struct mkv__answer a = ask_unsummed(&c, MKV_TYPE_SET, MKV_REQ_UNSUMMED, true);
+    assert_int_equal(a.status, MKV_WIRE_ERROR);
+    assert_int_equal(ask_one(&c, MKV_TYPE_EXISTS, "ns", "k", 0), MKV_WIRE_MISS);
+    disconnect(&c);
+    close_world();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_without_checksums),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
