@@ -119,6 +119,10 @@ static bool prepare(struct runner *r, const struct bench_case *c, struct mkv_cli
             return false;
         }
     }
+    if (c->op == MKV_OP_SET) { /* connections are made by the first batch */
+        r->at = c->batch;
+        return one_batch(r, MKV_OP_SET, 0);
+    }
     return true;
 }
 
