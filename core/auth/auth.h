@@ -90,6 +90,10 @@ int mkv__seal_apply(struct mkv__seal *seal, uint8_t header[MKV_HEADER_BYTES], co
 int mkv__seal_check(struct mkv__seal *seal, const uint8_t header[MKV_HEADER_BYTES],
                     const void *body, size_t body_len);
 
+/* Does now what of the next message's MAC does not depend on it, so that it need not be done when the
+ * message is there: for who has nothing else to do. Errors: -ENOMEM. */
+int mkv__seal_prepare(struct mkv__seal *seal);
+
 /* From the system. Errors: -ENOMEM. Thread: any thread. */
 int mkv__random(void *out, size_t len);
 /* Errors: -ENOMEM. Thread: any thread. */

@@ -185,12 +185,16 @@ static bool take(EVP_CIPHER_CTX *context, const void *data, size_t len)
     return len == 0 || EVP_EncryptUpdate(context, NULL, &n, data, (int)len) == 1;
 }
 
-int mkv__gmac_of(struct mkv__gmac *g, const uint8_t nonce[12], const void *head, size_t head_len,
-                 const void *body, size_t body_len, uint8_t out[MKV_MAC_BYTES])
+int mkv__gmac_begin(struct mkv__gmac *g, const uint8_t nonce[12])
+{
+    return EVP_EncryptInit_ex(g->context, NULL, NULL, NULL, nonce) == 1 ? 0 : -ENOMEM;
+}
+
+int mkv__gmac_end(struct mkv__gmac *g, const void *head, size_t head_len, const void *body,
+                  size_t body_len, uint8_t out[MKV_MAC_BYTES])
 {
     int n;
-    bool ok = EVP_EncryptInit_ex(g->context, NULL, NULL, NULL, nonce) == 1 &&
-              take(g->context, head, head_len) && take(g->context, body, body_len) &&
+    bool ok = take(g->context, head, head_len) && take(g->context, body, body_len) &&
               EVP_EncryptFinal_ex(g->context, out, &n) == 1 &&
               EVP_CIPHER_CTX_ctrl(g->context, EVP_CTRL_GCM_GET_TAG, (int)MKV_MAC_BYTES, out) == 1;
     return ok ? 0 : -ENOMEM;

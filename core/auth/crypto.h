@@ -18,12 +18,14 @@ int mkv__hmac(const uint8_t key[MKV_KEY_BYTES], const char *label, const uint8_t
 int mkv__hkdf(const uint8_t *key, size_t key_len, const uint8_t *salt, size_t salt_len,
               const char *label, uint8_t out[MKV_KEY_BYTES]);
 
-/* AES-256-GMAC with one key. head and body are taken as one piece; a nonce is used once. */
+/* AES-256-GMAC with one key: begin, then end. head and body are taken as one piece; a nonce is used
+ * once. */
 struct mkv__gmac;
 int mkv__gmac_create(const uint8_t key[MKV_KEY_BYTES], struct mkv__gmac **out);
 void mkv__gmac_destroy(struct mkv__gmac **gmac);
-int mkv__gmac_of(struct mkv__gmac *gmac, const uint8_t nonce[12], const void *head, size_t head_len,
-                 const void *body, size_t body_len, uint8_t out[MKV_MAC_BYTES]);
+int mkv__gmac_begin(struct mkv__gmac *gmac, const uint8_t nonce[12]);
+int mkv__gmac_end(struct mkv__gmac *gmac, const void *head, size_t head_len, const void *body,
+                  size_t body_len, uint8_t out[MKV_MAC_BYTES]);
 
 bool mkv__same(const void *a, const void *b, size_t len); /* in constant time */
 void mkv__wipe(void *p, size_t len);

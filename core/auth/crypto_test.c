@@ -110,7 +110,8 @@ static void test_aes256_gmac(void **state)
     assert_int_equal(mkv__gmac_create(key, &g), 0);
     for (size_t cut = 0; cut <= sizeof(aad); cut++) { /* head and body are one piece */
         memset(out, 0, sizeof(out));
-        assert_int_equal(mkv__gmac_of(g, nonce, aad, cut, aad + cut, sizeof(aad) - cut, out), 0);
+        assert_int_equal(mkv__gmac_begin(g, nonce), 0);
+        assert_int_equal(mkv__gmac_end(g, aad, cut, aad + cut, sizeof(aad) - cut, out), 0);
         is(out, "3e5d486aa2e30b22e040b85723a06e76");
     }
     mkv__gmac_destroy(&g);
@@ -118,7 +119,8 @@ static void test_aes256_gmac(void **state)
     memset(key, 0, sizeof(key));
     memset(nonce, 0, sizeof(nonce));
     assert_int_equal(mkv__gmac_create(key, &g), 0);
-    assert_int_equal(mkv__gmac_of(g, nonce, NULL, 0, NULL, 0, out), 0);
+    assert_int_equal(mkv__gmac_begin(g, nonce), 0);
+    assert_int_equal(mkv__gmac_end(g, NULL, 0, NULL, 0, out), 0);
     is(out, "530f8afbc74536b9a963b4f1c4cb738b");
     mkv__gmac_destroy(&g);
 }

@@ -1,16 +1,19 @@
 /* Sequence numbers and MACs of one direction of a connection. */
 #include "core/auth/crypto.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SEQUENCE_AT 40u
 #define MAC_AT      48u
+#define SHORT       512u /* bytes of a body that it is cheaper to copy than to add by a call */
 
 struct mkv__seal {
     struct mkv__gmac *gmac; /* NULL: no key */
     uint64_t sequence;      /* the last one */
+    bool prepared;          /* for the next */
     uint8_t direction;
 };
 
@@ -41,38 +44,56 @@ void mkv__seal_destroy(struct mkv__seal **seal)
 
 static void put64(uint8_t *p, uint64_t v)
 {
-    for (int i = 0; i < 8; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
-    }
+    v = htole64(v);
+    memcpy(p, &v, sizeof(v));
 }
 
 static uint64_t get64(const uint8_t *p)
 {
-    uint64_t v = 0;
-    for (int i = 0; i < 8; i++) {
-        v |= (uint64_t)p[i] << (8 * i);
-    }
-    return v;
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return le64toh(v);
 }
 
-static int mac_of(struct mkv__seal *s, uint64_t sequence, const uint8_t *header, const void *body,
-                  size_t len, uint8_t out[MKV_MAC_BYTES])
+int mkv__seal_prepare(struct mkv__seal *s)
 {
-    uint8_t nonce[12] = {s->direction}, head[MKV_HEADER_BYTES] = {0};
-    put64(nonce + 4, sequence);
-    memcpy(head, header, MAC_AT);
-    return mkv__gmac_of(s->gmac, nonce, head, sizeof(head), body, len, out);
+    uint8_t nonce[12] = {s->direction};
+    if (s->gmac == NULL || s->prepared) {
+        return 0;
+    }
+    put64(nonce + 4, s->sequence + 1);
+    int r = mkv__gmac_begin(s->gmac, nonce);
+    s->prepared = r == 0;
+    return r;
+}
+
+/* Of the next message. */
+static int mac_of(struct mkv__seal *s, const uint8_t *header, const void *body, size_t len,
+                  uint8_t out[MKV_MAC_BYTES])
+{
+    uint8_t whole[MKV_HEADER_BYTES + SHORT];
+    size_t with_head = len <= SHORT ? len : 0;
+    int r = mkv__seal_prepare(s);
+    if (r < 0) {
+        return r;
+    }
+    s->prepared = false;
+    memcpy(whole, header, MAC_AT);
+    memset(whole + MAC_AT, 0, MKV_MAC_BYTES);
+    if (with_head > 0) {
+        memcpy(whole + MKV_HEADER_BYTES, body, with_head);
+    }
+    return mkv__gmac_end(s->gmac, whole, MKV_HEADER_BYTES + with_head, body, len - with_head, out);
 }
 
 int mkv__seal_apply(struct mkv__seal *s, uint8_t header[MKV_HEADER_BYTES], const void *body,
                     size_t len)
 {
-    put64(header + SEQUENCE_AT, ++s->sequence);
-    if (s->gmac == NULL) {
-        memset(header + MAC_AT, 0, MKV_MAC_BYTES);
-        return 0;
-    }
-    return mac_of(s, s->sequence, header, body, len, header + MAC_AT);
+    put64(header + SEQUENCE_AT, s->sequence + 1);
+    memset(header + MAC_AT, 0, MKV_MAC_BYTES);
+    int r = s->gmac != NULL ? mac_of(s, header, body, len, header + MAC_AT) : 0;
+    s->sequence++;
+    return r;
 }
 
 int mkv__seal_check(struct mkv__seal *s, const uint8_t header[MKV_HEADER_BYTES], const void *body,
@@ -82,7 +103,7 @@ int mkv__seal_check(struct mkv__seal *s, const uint8_t header[MKV_HEADER_BYTES],
         return -EACCES;
     }
     uint8_t mac[MKV_MAC_BYTES] = {0};
-    int r = s->gmac != NULL ? mac_of(s, s->sequence + 1, header, body, len, mac) : 0;
+    int r = s->gmac != NULL ? mac_of(s, header, body, len, mac) : 0;
     if (r < 0) {
         return r;
     }

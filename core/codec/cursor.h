@@ -2,6 +2,7 @@
 #ifndef CORE_CODEC_CURSOR_H
 #define CORE_CODEC_CURSOR_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -36,21 +37,23 @@ static inline uint8_t *mkv__take(struct mkv__cursor *c, size_t len)
     return p;
 }
 
+/* bytes: at most 8; a constant makes it one load, or store. */
 static inline uint64_t mkv__get_le(struct mkv__cursor *c, size_t bytes)
 {
     const uint8_t *p = mkv__take(c, bytes);
     uint64_t v = 0;
-    for (size_t i = 0; p != NULL && i < bytes; i++) {
-        v |= (uint64_t)p[i] << (8 * i);
+    if (p != NULL) {
+        memcpy(&v, p, bytes);
     }
-    return v;
+    return le64toh(v);
 }
 
 static inline void mkv__put_le(struct mkv__cursor *c, uint64_t v, size_t bytes)
 {
     uint8_t *p = mkv__take(c, bytes);
-    for (size_t i = 0; p != NULL && i < bytes; i++) {
-        p[i] = (uint8_t)(v >> (8 * i));
+    v = htole64(v);
+    if (p != NULL) {
+        memcpy(p, &v, bytes);
     }
 }
 

@@ -32,19 +32,22 @@ static size_t common_suffix(const struct mkv__wire_key *keys, uint32_t n, size_t
     return len;
 }
 
-static int digit(uint8_t c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+#define IS_DIGIT 0x10u
+
+/* The digit's value, and IS_DIGIT; 0 for what is none. */
+static const uint8_t digits_of[256] = {
+    ['0'] = 0x10, ['1'] = 0x11, ['2'] = 0x12, ['3'] = 0x13, ['4'] = 0x14, ['5'] = 0x15,
+    ['6'] = 0x16, ['7'] = 0x17, ['8'] = 0x18, ['9'] = 0x19, ['a'] = 0x1a, ['b'] = 0x1b,
+    ['c'] = 0x1c, ['d'] = 0x1d, ['e'] = 0x1e, ['f'] = 0x1f,
+};
 
 static bool is_hex(const uint8_t *p)
 {
+    uint8_t all = IS_DIGIT;
     for (uint32_t i = 0; i < HEX_DIGITS; i++) {
-        if (digit(p[i]) < 0) {
-            return false;
-        }
+        all &= digits_of[p[i]];
     }
-    return true;
+    return all != 0;
 }
 
 /* All keys are prefix, 64 hex digits, suffix, with the longest prefix and suffix outside of them? */
@@ -85,7 +88,7 @@ static void put_hex(struct mkv__cursor *c, const uint8_t *p)
 {
     uint8_t *out = mkv__take(c, HEX_BYTES);
     for (uint32_t i = 0; out != NULL && i < HEX_BYTES; i++) {
-        out[i] = (uint8_t)(digit(p[2 * i]) << 4 | digit(p[2 * i + 1]));
+        out[i] = (uint8_t)(digits_of[p[2 * i]] << 4 | (digits_of[p[2 * i + 1]] & 15));
     }
 }
 
@@ -122,13 +125,20 @@ static void append(uint8_t *key, size_t *len, const uint8_t *p, size_t n)
     *len += n;
 }
 
+#define ROW(high)                                                                                  \
+    high "0" high "1" high "2" high "3" high "4" high "5" high "6" high "7" high "8" high "9" high \
+         "a" high "b" high "c" high "d" high "e" high "f"
+
+/* Both digits of each byte. */
+static const char pairs[] = ROW("0") ROW("1") ROW("2") ROW("3") ROW("4") ROW("5") ROW("6") ROW("7")
+    ROW("8") ROW("9") ROW("a") ROW("b") ROW("c") ROW("d") ROW("e") ROW("f");
+
 static void append_hex(uint8_t *key, size_t *len, const uint8_t *p)
 {
-    static const char digits[] = "0123456789abcdef";
     for (uint32_t i = 0; i < HEX_BYTES; i++) {
-        key[(*len)++] = (uint8_t)digits[p[i] >> 4];
-        key[(*len)++] = (uint8_t)digits[p[i] & 15];
+        memcpy(key + *len + 2 * i, pairs + 2 * p[i], 2);
     }
+    *len += HEX_DIGITS;
 }
 
 void mkv__keys_decode(struct mkv__cursor *c, struct mkv__wire_key *keys, uint32_t n, uint8_t *arena,
