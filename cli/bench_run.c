@@ -22,6 +22,7 @@ struct runner {
     struct mkv_batch *batch;
     uint64_t first_key, n_keys; /* get, exists: those that are there */
     uint64_t at;                /* the next one, from first_key on */
+    char *keys;                 /* of a batch, KEY_BYTES each, and a zero */
     uint8_t *values;
     uint64_t room;             /* bytes of values; batches take them in turn */
     struct mkv_region *region; /* of them; NULL where it cannot be had: then each batch registers */
@@ -72,24 +73,30 @@ static bool all_as_wanted(const struct bench_case *c, const struct mkv_batch *ba
     return true;
 }
 
+/* The keys of a batch: made before it is timed. */
+static void name_batch(struct runner *r, enum mkv_op op, uint64_t from)
+{
+    for (uint32_t i = 0; i < r->c->batch; i++) {
+        key_of(r->c, op, r->first_key + from + i, r->keys + (size_t)i * KEY_BYTES);
+    }
+}
+
 static bool one_batch(struct runner *r, enum mkv_op op, uint64_t from)
 {
     struct mkv_batch_options options = {.size = sizeof(options), .timeout_ns = 8000000000u};
-    char key[KEY_BYTES + 1];
     uint64_t bytes = bytes_of_batch(r->c);
     uint64_t turn = bytes > 0 ? from / r->c->batch % (r->room / bytes) : 0;
     int e = mkv_batch_begin(r->batch, op, &options);
     for (uint32_t i = 0; i < r->c->batch && e >= 0; i++) {
         struct mkv_segment segment = {r->values + turn * bytes + i * r->c->value_bytes,
                                       r->c->value_bytes};
-        key_of(r->c, op, r->first_key + from + i, key);
-        e = mkv_batch_add(r->batch, key, KEY_BYTES, &segment, op == MKV_OP_EXISTS ? 0 : 1);
+        e = mkv_batch_add(r->batch, r->keys + (size_t)i * KEY_BYTES, KEY_BYTES, &segment,
+                          op == MKV_OP_EXISTS ? 0 : 1);
     }
-    e = e < 0 ? e : mkv_batch_submit(r->batch);
+    e = e < 0 ? e : mkv_batch_run(r->batch);
     if (e < 0) {
         return false;
     }
-    mkv_batch_wait(r->batch);
     return all_as_wanted(r->c, r->batch);
 }
 
@@ -105,7 +112,8 @@ static bool prepare(struct runner *r, const struct bench_case *c, struct mkv_cli
     r->first_key = index * FAR;
     r->room = bytes > 0 ? (turns < 1 ? 1 : turns) * bytes : 1;
     r->values = bench_map(r->room);
-    if (r->values == NULL || mkv__hist_create(DIGITS, &r->took) < 0 ||
+    r->keys = malloc(c->batch * KEY_BYTES + 1);
+    if (r->values == NULL || r->keys == NULL || mkv__hist_create(DIGITS, &r->took) < 0 ||
         mkv_batch_create(client, &r->batch) < 0) {
         return false;
     }
@@ -115,12 +123,14 @@ static bool prepare(struct runner *r, const struct bench_case *c, struct mkv_cli
         memcpy(r->values + i, &word, 8);
     }
     for (uint64_t at = 0; c->op != MKV_OP_SET && at < r->n_keys; at += c->batch) {
+        name_batch(r, MKV_OP_SET, at);
         if (!one_batch(r, MKV_OP_SET, at)) {
             return false;
         }
     }
     if (c->op == MKV_OP_SET) { /* connections are made by the first batch */
         r->at = c->batch;
+        name_batch(r, MKV_OP_SET, 0);
         return one_batch(r, MKV_OP_SET, 0);
     }
     return true;
@@ -132,12 +142,14 @@ static void dispose(struct runner *r)
     (void)mkv_region_close(&r->region);
     bench_unmap(r->values, r->room);
     mkv__hist_destroy(&r->took);
+    free(r->keys);
 }
 
 static void *run(void *arg)
 {
     struct runner *r = arg;
     while (now_ns() < r->until_ns) {
+        name_batch(r, r->c->op, r->at);
         uint64_t start = now_ns();
         r->failed += !one_batch(r, r->c->op, r->at);
         mkv__hist_record(r->took, now_ns() - start);

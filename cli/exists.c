@@ -33,7 +33,7 @@ static int ask(struct mkv_batch *batch, const char **keys)
     for (int i = 0; keys[i] != NULL && r >= 0; i++) {
         r = mkv_batch_add(batch, keys[i], strlen(keys[i]), NULL, 0);
     }
-    r = r < 0 ? r : mkv_batch_submit(batch);
+    r = r < 0 ? r : mkv_batch_run(batch);
     if (r < 0) {
         return cli_fail(cli_exit_of(r), "%s", mkv_error_text(r));
     }

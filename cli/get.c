@@ -28,9 +28,8 @@ static int ask(struct mkv_batch *batch, struct want **wants, uint32_t n)
         struct mkv_segment segment = {wants[i]->data, wants[i]->data != NULL ? wants[i]->len : 0};
         r = mkv_batch_add(batch, wants[i]->key, strlen(wants[i]->key), &segment, 1);
     }
-    r = r < 0 ? r : mkv_batch_submit(batch);
+    r = r < 0 ? r : mkv_batch_run(batch);
     if (r >= 0) {
-        mkv_batch_wait(batch);
         return 0;
     }
     for (uint32_t i = 0; i < n; i++) {

@@ -112,12 +112,10 @@ static void send_items(struct sender *s)
         r = mkv_batch_add(s->batch, s->items[i].key, s->items[i].key_len, &segment, 1);
     }
     if (r >= 0) {
-        r = mkv_batch_submit(s->batch);
+        r = mkv_batch_run(s->batch);
     }
     if (r < 0) {
         s->code = cli_worse(s->code, cli_fail(cli_exit_of(r), "%s", mkv_error_text(r)));
-    } else {
-        mkv_batch_wait(s->batch);
     }
     for (uint32_t i = 0; i < s->n; i++) {
         s->code = r < 0 ? s->code : cli_worse(s->code, report(s, i));

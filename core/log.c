@@ -1,7 +1,10 @@
 #include "core/log.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +48,25 @@ static bool stderr_takes_a_line(void)
     return poll(&p, 1, 0) != 0;
 }
 
+/* Without the signals of a write that fails: it may be on a thread of the host's, which has them
+ * unblocked. One that the write has raised is taken back. */
+static void write_unsignalled(const struct iovec *parts, int n)
+{
+    static const int raised[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
+    sigset_t set, before, pending;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(raised) / sizeof(raised[0]); i++) {
+        sigaddset(&set, raised[i]);
+    }
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &set, &before);
+    if (writev(STDERR_FILENO, parts, n) < 0 && (errno == EPIPE || errno == EFBIG) &&
+        !sigismember(&pending, errno == EPIPE ? SIGPIPE : SIGXFSZ)) {
+        sigtimedwait(&set, NULL, &(struct timespec){0});
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void mkv__log_stderr(void *arg, int level, const char *line, size_t len)
 {
     (void)arg;
@@ -60,8 +82,7 @@ void mkv__log_stderr(void *arg, int level, const char *line, size_t len)
     };
     /* One system call, so that the lines of several threads do not mix. Where nobody can be told
      * that telling failed, failing is ignored. */
-    ssize_t ignored = writev(STDERR_FILENO, parts, 3);
-    (void)ignored;
+    write_unsignalled(parts, 3);
 }
 
 /* Makes what could forge or garble a line harmless. Bytes over 0x7f stay: they may be UTF-8. */

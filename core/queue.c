@@ -40,6 +40,11 @@ struct mkv__queue_node *mkv__queue_take(struct mkv__queue *queue)
     return taken;
 }
 
+bool mkv__queue_posted(struct mkv__queue *queue)
+{
+    return !cds_wfcq_empty(&queue->head, &queue->tail);
+}
+
 bool mkv__queue_empty(struct mkv__queue *queue)
 {
     return cds_wfcq_empty(&queue->taken_head, &queue->taken_tail) &&

@@ -29,5 +29,7 @@ bool mkv__queue_enqueue(struct mkv__queue *queue, struct mkv__queue_node *node);
 struct mkv__queue_node *mkv__queue_take(struct mkv__queue *queue);
 /* Owner. True if there is certainly nothing to take. */
 bool mkv__queue_empty(struct mkv__queue *queue);
+/* Any thread. True if something was enqueued that no owner has taken along. */
+bool mkv__queue_posted(struct mkv__queue *queue);
 
 #endif

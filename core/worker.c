@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/fault.h"
 #include "core/log.h"
+#include "core/lookout.h"
 #include "core/os/clock.h"
 #include "core/os/event.h"
 #include "core/os/poll.h"
@@ -28,9 +29,14 @@
 #define POLL_SPIN_NS      2000000u
 #define POLL_PAUSE_MIN_NS 50000u
 #define POLL_PAUSE_MAX_NS 10000000u
-/* While it polls without a pause, descriptors are looked at no more often: that is a system call. */
-#define LOOK_NS    20000u
-#define RECOUNT_NS 1000000000u /* how often a busy worker counts its neighbours */
+/* While it polls without a pause, descriptors are looked at no more often, since that is a system call:
+ * the longer nothing comes from there, the more seldom; then somebody else looks out for them. */
+#define LOOK_MIN_NS 20000u
+#define LOOK_MAX_NS 1000000u
+#define RECOUNT_NS  1000000000u /* how often a busy worker counts its neighbours */
+/* Where callers take a worker one after the other its thread looks so often whether that goes on. */
+#define STAND_BY_MIN_NS 1000000u
+#define STAND_BY_MAX_NS 4000000u
 
 _Static_assert((int)MKV_READABLE == MKV__POLL_IN && (int)MKV_WRITABLE == MKV__POLL_OUT &&
                    (int)MKV_HANGUP == MKV__POLL_HUP,
@@ -38,14 +44,22 @@ _Static_assert((int)MKV_READABLE == MKV__POLL_IN && (int)MKV_WRITABLE == MKV__PO
 
 struct mkv__worker {
     struct mkv__queue inbox;
-    uint32_t asleep;   /* atomic: AWAKE, ASLEEP or CALLED */
+    uint32_t state;    /* atomic: AWAKE, ASLEEP or CALLED, and TAKEN */
+    uint32_t takes;    /* atomic: how often it was taken */
+    bool taken;        /* as the owner knows */
+    bool stands_by;    /* atomic: the thread waits only for its eventfd */
+    uint64_t until_ns; /* when the thread's wait for descriptors ends */
     uint32_t ending;   /* atomic */
     uint32_t may_spin; /* atomic */
     int poll, event;
     uint64_t now_ns;
-    uint64_t worked_ns;  /* when there was work last */
-    uint64_t looked_ns;  /* when descriptors were looked at last */
-    uint64_t recount_ns; /* when to look again whether it may spin */
+    uint64_t worked_ns;           /* when there was work last */
+    uint64_t looked_ns;           /* when descriptors were looked at last */
+    uint64_t look_ns;             /* how long until they are looked at again, while it polls */
+    uint64_t looks;               /* atomic: how often they were, while it polled */
+    struct mkv__lookout *lookout; /* NULL: not needed so far */
+    bool watched, no_lookout;     /* watched: by it; no_lookout: there can be none */
+    uint64_t recount_ns;          /* when to look again whether it may spin */
     struct mkv__timer *timers;
     struct mkv__poller *pollers, *poller_next; /* poller_next: of the walk that is under way */
     struct mkv__deferred *deferred, **deferred_end;
@@ -57,14 +71,24 @@ struct mkv__worker {
     char *cpus;
     struct mkv__pin pin;          /* of the thread; read by others between start and stop */
     struct mkv__completion begun; /* the thread has pinned itself and run thread_begin */
-    pthread_t thread, owner;      /* owner: as the thread itself wrote it, before `begun` */
+    pthread_t thread, self;       /* self: as the thread itself wrote it, before `begun` */
+    pthread_t owner;              /* atomic, valid from `begun` on: who writes it is the owner */
     pid_t pid; /* of the process that created it: a child that was forked has no such thread */
     bool started;
 };
 
-/* AWAKE -> ASLEEP by the owner before it waits; ASLEEP -> CALLED by the one poster that writes the
- * eventfd; back to AWAKE by the owner. */
-enum { AWAKE, ASLEEP, CALLED };
+/*
+ * AWAKE -> ASLEEP by the owner before it waits; ASLEEP -> CALLED by the one poster that writes the
+ * eventfd; back to AWAKE by the owner. With TAKEN the owner is not the thread: ASLEEP -> TAKEN | AWAKE
+ * by a caller that takes it, back to ASLEEP when that gives it back.
+ */
+enum { AWAKE, ASLEEP, CALLED, TAKEN = 4 };
+
+/* A thread that is not the owner may read what is old, but never itself. */
+static void own(struct mkv__worker *w, pthread_t thread)
+{
+    __atomic_store_n(&w->owner, thread, __ATOMIC_RELAXED);
+}
 
 static uint64_t clock_of(const struct mkv__worker *w)
 {
@@ -148,6 +172,7 @@ void mkv__worker_destroy(struct mkv__worker **worker)
         return;
     }
     mkv__pin_drop(&w->pin); /* in a child that was forked: its share in the parent's claim */
+    mkv__lookout_destroy(&w->lookout);
     close(w->event);
     close(w->poll);
     free(w->cpus);
@@ -209,27 +234,132 @@ static int run_events(struct mkv__worker *w)
     return n;
 }
 
+/* The thread: the owner again, unless a caller is. */
+static bool regain(struct mkv__worker *w)
+{
+    uint32_t state = __atomic_load_n(&w->state, __ATOMIC_RELAXED);
+    while (!(state & TAKEN)) {
+        if (__atomic_compare_exchange_n(&w->state, &state, AWAKE, true, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_RELAXED)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The thread, after a caller has taken the worker: most likely it will again. Until it does not for a
+ * while, or something is posted while it has not. */
+static void stand_by(struct mkv__worker *w)
+{
+    uint64_t pause_ns = STAND_BY_MIN_NS;
+    bool over = false;
+    __atomic_store_n(&w->stands_by, true, __ATOMIC_RELAXED);
+    while (!over) {
+        uint32_t takes = __atomic_load_n(&w->takes, __ATOMIC_RELAXED);
+        bool signalled = mkv__event_wait(w->event, pause_ns);
+        uint32_t state = __atomic_load_n(&w->state, __ATOMIC_RELAXED);
+        bool called = state == CALLED || __atomic_load_n(&w->ending, __ATOMIC_ACQUIRE);
+        bool again = takes != __atomic_load_n(&w->takes, __ATOMIC_RELAXED);
+        if (signalled && state & TAKEN) {
+            mkv__clock_sleep_ns(STAND_BY_MIN_NS / 16); /* the eventfd is for who has taken it */
+        }
+        over = (called || !again) && regain(w);
+        pause_ns = MKV_MIN(2 * pause_ns, STAND_BY_MAX_NS);
+    }
+    __atomic_store_n(&w->stands_by, false, __ATOMIC_RELAXED);
+}
+
+/* Sleeps in the name of the owner, which may lose the worker meanwhile: so what it hears of comes into
+ * memory of its own, and counts only if nobody has run a turn. */
+static void sleep_for(struct mkv__worker *w, uint64_t wait_ns)
+{
+    struct mkv__poll_event events[MKV__POLL_EVENTS];
+    uint32_t mine = w->taken ? TAKEN : 0, takes = w->takes;
+    bool more = !mkv__queue_empty(&w->inbox);
+    if (mine == 0) {
+        w->until_ns = w->now_ns + MKV_MIN(wait_ns, UINT64_MAX - w->now_ns);
+    }
+    hook(w, w->options.offline);
+    __atomic_store_n(&w->state, mine | ASLEEP, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    int n = mkv__poll_wait(w->poll, events, more || mkv__queue_posted(&w->inbox) ? 0 : wait_ns);
+    if (mine != 0) {
+        __atomic_store_n(&w->state, TAKEN | AWAKE, __ATOMIC_SEQ_CST);
+    } else if (__atomic_load_n(&w->takes, __ATOMIC_RELAXED) != takes || !regain(w)) {
+        stand_by(w);
+    }
+    if (w->takes == takes) {
+        memcpy(w->events, events, (size_t)n * sizeof(*events));
+        w->n_events = n;
+    }
+    hook(w, w->options.online);
+}
+
+/* Signals are the host program's; but those of a fault come to the thread that made it. */
+static void block_signals(sigset_t *old_out)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF};
+    sigset_t set;
+    sigfillset(&set);
+    for (size_t i = 0; i < MKV_ARRAY_LEN(faults); i++) {
+        sigdelset(&set, faults[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &set, old_out);
+}
+
+/* Where it cannot be had the worker goes on looking itself. */
+static void have_watched(struct mkv__worker *w)
+{
+    if (w->lookout == NULL && !w->no_lookout) {
+        sigset_t old;
+        block_signals(&old);
+        w->no_lookout = mkv__lookout_create(w->poll, &w->pin.allowed, &w->lookout) < 0;
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    if (w->lookout != NULL) {
+        mkv__lookout_watch(w->lookout);
+        w->watched = true;
+    }
+}
+
+/* While it polls without a pause: whether to look at descriptors in this turn. */
+static bool is_time_to_look(struct mkv__worker *w)
+{
+    if (w->watched) {
+        w->watched = mkv__lookout_quiet(w->lookout);
+        w->look_ns = w->watched ? w->look_ns : LOOK_MIN_NS;
+        return !w->watched;
+    }
+    return w->now_ns - w->looked_ns >= w->look_ns;
+}
+
+static void look(struct mkv__worker *w)
+{
+    w->looked_ns = w->now_ns;
+    w->n_events = mkv__poll_wait(w->poll, w->events, 0);
+    __atomic_store_n(&w->looks, w->looks + 1, __ATOMIC_RELAXED);
+    if (w->n_events > 0) {
+        w->look_ns = LOOK_MIN_NS;
+    } else if (w->look_ns < LOOK_MAX_NS) {
+        w->look_ns = MKV_MAX(2 * w->look_ns, LOOK_MIN_NS);
+    } else {
+        have_watched(w);
+    }
+}
+
 /* Waits for descriptors. Pairs with mkv__worker_post: either it sees ASLEEP, or we its node. */
 static void wait_events(struct mkv__worker *w, uint64_t wait_ns)
 {
-    bool sleeps = wait_ns > 0;
-    if (!sleeps && w->pollers != NULL && __atomic_load_n(&w->may_spin, __ATOMIC_RELAXED) &&
-        w->now_ns - w->looked_ns < LOOK_NS) {
-        return;
-    }
-    w->looked_ns = w->now_ns;
-    if (sleeps) {
-        hook(w, w->options.offline);
-        __atomic_store_n(&w->asleep, ASLEEP, __ATOMIC_SEQ_CST);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        if (!mkv__queue_empty(&w->inbox)) {
-            wait_ns = 0;
-        }
-    }
-    w->n_events = mkv__poll_wait(w->poll, w->events, wait_ns);
-    if (sleeps) {
-        __atomic_store_n(&w->asleep, AWAKE, __ATOMIC_SEQ_CST);
-        hook(w, w->options.online);
+    bool polls = w->pollers != NULL && __atomic_load_n(&w->may_spin, __ATOMIC_RELAXED);
+    if (wait_ns > 0) {
+        w->looked_ns = w->now_ns;
+        w->look_ns = LOOK_MIN_NS;
+        w->watched = false;
+        sleep_for(w, wait_ns);
+    } else if (!polls) {
+        w->n_events = mkv__poll_wait(w->poll, w->events, 0);
+    } else if (is_time_to_look(w)) {
+        look(w);
     }
 }
 
@@ -261,7 +391,8 @@ static uint64_t time_to_wait(const struct mkv__worker *w, uint64_t max_ns)
 
 static bool may_spin_now(const struct mkv__worker *w)
 {
-    return !w->options.no_spin && mkv__pin_may_spin(&w->pin);
+    return w->options.spin == MKV_SPIN_ALWAYS ||
+           (w->options.spin == MKV_SPIN_AUTO && mkv__pin_may_spin(&w->pin));
 }
 
 static int run_pollers(struct mkv__worker *w)
@@ -331,7 +462,8 @@ static void *thread_main(void *arg)
 {
     struct mkv__worker *w = arg;
     pthread_setname_np(pthread_self(), w->name);
-    w->owner = pthread_self();
+    w->self = pthread_self();
+    own(w, w->self);
     settle(w);
     hook(w, w->options.thread_begin);
     mkv__completion_done(&w->begun);
@@ -341,18 +473,6 @@ static void *thread_main(void *arg)
     drain(w);
     hook(w, w->options.thread_end);
     return NULL;
-}
-
-/* Signals are the host program's; but those of a fault come to the thread that made it. */
-static void block_signals(sigset_t *old_out)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF};
-    sigset_t set;
-    sigfillset(&set);
-    for (size_t i = 0; i < MKV_ARRAY_LEN(faults); i++) {
-        sigdelset(&set, faults[i]);
-    }
-    pthread_sigmask(SIG_SETMASK, &set, old_out);
 }
 
 int mkv__worker_start(struct mkv__worker *w)
@@ -383,21 +503,61 @@ void mkv__worker_stop(struct mkv__worker *w)
     __atomic_store_n(&w->ending, 1, __ATOMIC_RELEASE);
     mkv__event_signal(w->event);
     pthread_join(w->thread, NULL);
+    mkv__event_signal(w->event); /* it may have cleared it */
+    mkv__lookout_destroy(&w->lookout);
+    w->watched = false;
     w->started = false;
     mkv__completion_init(&w->begun, 1);
     __atomic_store_n(&w->may_spin, 0, __ATOMIC_RELAXED);
     mkv__pin_drop(&w->pin);
 }
 
+/* The one that finds it asleep wakes it. */
+static void call_owner(struct mkv__worker *w)
+{
+    uint32_t state = __atomic_load_n(&w->state, __ATOMIC_RELAXED);
+    if ((state & ~(uint32_t)TAKEN) == ASLEEP &&
+        __atomic_compare_exchange_n(&w->state, &state, (state & TAKEN) | CALLED, false,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+        mkv__event_signal(w->event);
+    }
+}
+
 void mkv__worker_post(struct mkv__worker *w, struct mkv__task *task)
 {
     mkv__queue_enqueue(&w->inbox, &task->node);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the one of wait_events */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the one of sleep_for */
+    call_owner(w);
+}
+
+bool mkv__worker_take(struct mkv__worker *w)
+{
     uint32_t asleep = ASLEEP;
-    if (__atomic_load_n(&w->asleep, __ATOMIC_RELAXED) == ASLEEP &&
-        __atomic_compare_exchange_n(&w->asleep, &asleep, CALLED, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_RELAXED)) {
-        mkv__event_signal(w->event);
+    if (!w->options.lends || __atomic_load_n(&w->state, __ATOMIC_RELAXED) != ASLEEP ||
+        !__atomic_compare_exchange_n(&w->state, &asleep, TAKEN | AWAKE, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_RELAXED)) {
+        return false;
+    }
+    __atomic_store_n(&w->takes, w->takes + 1, __ATOMIC_RELAXED);
+    w->taken = true;
+    own(w, pthread_self());
+    return true;
+}
+
+void mkv__worker_give(struct mkv__worker *w, bool busy)
+{
+    /* What the thread's sleep does not look after. */
+    bool news = w->pollers != NULL || (w->timers != NULL && w->timers->due_ns < w->until_ns);
+    news = news && !__atomic_load_n(&w->stands_by, __ATOMIC_RELAXED);
+    bool call = busy || news || w->deferred != NULL || !mkv__queue_empty(&w->inbox) ||
+                __atomic_load_n(&w->ending,
+                                __ATOMIC_ACQUIRE); /* a turn may have cleared its call */
+    w->taken = false;
+    own(w, w->self);
+    __atomic_store_n(&w->state, ASLEEP, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (call || mkv__queue_posted(&w->inbox)) {
+        call_owner(w);
     }
 }
 
@@ -411,13 +571,19 @@ uint64_t mkv__worker_now(const struct mkv__worker *w)
 bool mkv__worker_is_current(const struct mkv__worker *w)
 {
     /* The system call last: most who ask are other threads. */
-    return mkv__completion_test(&w->begun) && pthread_equal(w->owner, pthread_self()) &&
+    return mkv__completion_test(&w->begun) &&
+           pthread_equal(__atomic_load_n(&w->owner, __ATOMIC_RELAXED), pthread_self()) &&
            w->pid == getpid();
 }
 
 int mkv__worker_cpu(const struct mkv__worker *w)
 {
     return w->pin.cpu;
+}
+
+uint64_t mkv__worker_looks(const struct mkv__worker *w)
+{
+    return __atomic_load_n(&w->looks, __ATOMIC_RELAXED);
 }
 
 bool mkv__worker_spins(const struct mkv__worker *w)

@@ -1,10 +1,13 @@
 /*
  * A worker: one thread that owns connections, timers and an inbox, and does all work on them in
  * turns. One turn is a plain function, so that a test runs it with a clock of its own, on any
- * thread. Nothing in a turn may depend on which thread runs it.
+ * thread. Nothing in a turn may depend on which thread runs it: a caller that would only wait may
+ * take a worker that sleeps, and run the turns itself. That saves waking the thread, and being woken
+ * by it.
  *
- * Thread rules: mkv__worker_post may be called by any thread; everything else by the owner: before
- * start the thread that created the worker, then the worker's own thread, after stop the creator.
+ * Thread rules: mkv__worker_post and mkv__worker_take may be called by any thread; everything else
+ * by the owner: before start the thread that created the worker, then the worker's own thread or
+ * who has taken it, after stop the creator.
  */
 #ifndef CORE_WORKER_H
 #define CORE_WORKER_H
@@ -51,12 +54,19 @@ struct mkv__deferred {
     bool queued;
 };
 
+enum mkv__spin {
+    MKV_SPIN_AUTO, /* where there are more allowed CPUs than workers on this host */
+    MKV_SPIN_ALWAYS,
+    MKV_SPIN_NEVER,
+};
+
 struct mkv__log;
 struct mkv__worker_options {
     const char *name;     /* of the thread, at most 15 bytes; copied */
     const char *cpus;     /* CPU list ("0-3,8"); NULL: choose one that no other worker holds */
     int numa_node;        /* -1: any */
-    bool no_spin;         /* sleep at once when there is nothing to do */
+    enum mkv__spin spin;  /* whether to look on for a while before sleeping */
+    bool lends;           /* may be taken. Not with quiescent, offline and online */
     struct mkv__log *log; /* may be NULL */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
@@ -81,6 +91,15 @@ void mkv__worker_stop(struct mkv__worker *worker);
 /* Any thread. Wait-free; writes the eventfd only when the worker sleeps. */
 void mkv__worker_post(struct mkv__worker *worker, struct mkv__task *task);
 
+/*
+ * Any thread that is not in a turn: makes it the owner, if the worker lends itself and sleeps now. It
+ * runs turns until it gives the worker back, and is not to be cancelled meanwhile. What others post is
+ * done in those turns. busy: there is work under way, so the thread takes over at once; else it does
+ * when nobody has taken the worker for a few milliseconds.
+ */
+bool mkv__worker_take(struct mkv__worker *worker);
+void mkv__worker_give(struct mkv__worker *worker, bool busy);
+
 /* One turn: inbox, descriptors (waiting at most max_wait_ns if there is nothing to do), pollers,
  * timers, deferred. Returns the amount of work done. */
 int mkv__worker_turn(struct mkv__worker *worker, uint64_t max_wait_ns);
@@ -88,9 +107,11 @@ int mkv__worker_turn(struct mkv__worker *worker, uint64_t max_wait_ns);
 uint64_t mkv__worker_now(const struct mkv__worker *worker); /* the time of this turn's start */
 bool mkv__worker_is_current(const struct mkv__worker *worker);
 int mkv__worker_cpu(const struct mkv__worker *worker); /* pinned CPU, -1: a set */
-/* Any thread: whether it may spin for this worker now. There are more allowed CPUs than workers on
- * this host, and the caller is not on the worker's own. */
+/* Any thread: whether it may spin for this worker now. The worker may itself, and the caller is not
+ * on its CPU. */
 bool mkv__worker_may_spin(const struct mkv__worker *worker);
+/* Any thread: how often it has asked the kernel for descriptors while it polled without a pause. */
+uint64_t mkv__worker_looks(const struct mkv__worker *worker);
 /* Owner: it polls without pauses while there is work. */
 bool mkv__worker_spins(const struct mkv__worker *worker);
 struct mkv__log *mkv__worker_log(const struct mkv__worker *worker);

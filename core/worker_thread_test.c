@@ -3,6 +3,7 @@
 
 #include "core/base.h"
 #include "core/completion.h"
+#include "core/fault.h"
 #include "core/os/clock.h"
 #include "core/os/cpu.h"
 #include "core/pin.h"
@@ -342,11 +343,11 @@ static void test_one_allowed_cpu(void **state)
 }
 
 /* Fails wherever there is a CPU to spare. */
-static void test_no_spin_is_respected(void **state)
+static void test_never_to_spin_is_respected(void **state)
 {
     (void)state;
     struct mkv__worker *worker = NULL;
-    struct mkv__worker_options options = {.name = "test", .numa_node = -1, .no_spin = true};
+    struct mkv__worker_options options = {.name = "test", .numa_node = -1, .spin = MKV_SPIN_NEVER};
     assert_int_equal(mkv__worker_create(&options, &worker), 0);
     assert_int_equal(mkv__worker_start(worker), 0);
     assert_false(mkv__worker_may_spin(worker));
@@ -356,12 +357,107 @@ static void test_no_spin_is_respected(void **state)
     mkv__worker_destroy(&worker);
 }
 
+struct busy {
+    struct mkv__poller poller;
+    struct mkv__source source;
+    struct mkv__task begin, end;
+    struct mkv__completion came, ended;
+    bool works;
+};
+
+/* As if something always came. */
+static int always_works(struct mkv__poller *poller, uint64_t now_ns)
+{
+    (void)now_ns;
+    return MKV_CONTAINER_OF(poller, struct busy, poller)->works;
+}
+
+static void came(struct mkv__worker *worker, struct mkv__source *source, unsigned events)
+{
+    char byte;
+    (void)worker;
+    (void)events;
+    assert_int_equal(read(source->fd, &byte, 1), 1);
+    mkv__completion_done(&MKV_CONTAINER_OF(source, struct busy, source)->came);
+}
+
+static void begin_busy(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct busy *b = MKV_CONTAINER_OF(task, struct busy, begin);
+    b->poller.poll = always_works;
+    b->works = true;
+    mkv__worker_add_poller(worker, &b->poller);
+    assert_int_equal(mkv__worker_watch(worker, &b->source, MKV_READABLE), 0);
+}
+
+static void end_busy(struct mkv__worker *worker, struct mkv__task *task)
+{
+    struct busy *b = MKV_CONTAINER_OF(task, struct busy, end);
+    mkv__worker_remove_poller(worker, &b->poller);
+    mkv__worker_unwatch(worker, &b->source);
+    mkv__completion_done(&b->ended);
+}
+
+static void hears(struct busy *b, int fd)
+{
+    mkv__completion_init(&b->came, 1);
+    assert_int_equal(write(fd, "", 1), 1);
+    mkv__completion_wait(&b->came, false);
+}
+
+/* Until it has none for a while: a machine that is busy makes looks, too. */
+static void until_no_looks(const struct mkv__worker *worker)
+{
+    uint64_t looks, end = mkv__clock_ns() + 10000000000u;
+    do {
+        looks = mkv__worker_looks(worker);
+        mkv__clock_sleep_ns(50000000);
+        assert_true(mkv__clock_ns() < end);
+    } while (looks == 0 || mkv__worker_looks(worker) != looks);
+}
+
+/* A worker that polls without a pause asks the kernel for nothing, and hears of everything. Where nobody
+ * can look out for it, it asks. */
+static void test_polling_makes_no_calls(void **state)
+{
+    static const char *const faults[] = {"none", "lookout.memory", "lookout.thread"};
+    struct mkv__worker_options options = {.name = "test", .numa_node = -1, .spin = MKV_SPIN_ALWAYS};
+    (void)state;
+    for (int f = 0; f < 3; f++) {
+        struct mkv__worker *worker = NULL;
+        struct busy b = {.source.ready = came, .begin.run = begin_busy, .end.run = end_busy};
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        b.source.fd = ends[0];
+        mkv__completion_init(&b.ended, 1);
+        mkv__fault_arm(faults[f], 1, 1);
+        assert_int_equal(mkv__worker_create(&options, &worker), 0);
+        assert_int_equal(mkv__worker_start(worker), 0);
+        mkv__worker_post(worker, &b.begin);
+        for (int i = 0; i < 5; i++) {
+            if (f == 0) {
+                until_no_looks(worker);
+            }
+            hears(&b, ends[1]);
+            mkv__clock_sleep_ns(10000000);
+        }
+        mkv__worker_post(worker, &b.end);
+        mkv__completion_wait(&b.ended, false);
+        mkv__worker_stop(worker);
+        mkv__worker_destroy(&worker);
+        assert_int_equal(mkv__fault_disarm(), f > 0);
+        close(ends[0]);
+        close(ends[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_four_processes_make_progress), /* forks: before there are threads */
         cmocka_unit_test(test_one_allowed_cpu),
-        cmocka_unit_test(test_no_spin_is_respected),
+        cmocka_unit_test(test_never_to_spin_is_respected),
+        cmocka_unit_test(test_polling_makes_no_calls),
         cmocka_unit_test(test_posts_wake_a_sleeping_worker),
         cmocka_unit_test(test_stop_runs_the_inbox),
         cmocka_unit_test(test_idling_is_cheap),

@@ -12,6 +12,8 @@
 #define DEADLINE_MOST_NS \
     8000000000u /* whatever an option says: sglang joins its threads after 10 s */
 
+#define RUN_BYTES (UINT64_C(256) << 10)
+
 static bool foreign(const struct mkv_batch *b)
 {
     return b->forks != mkv__forks();
@@ -293,7 +295,7 @@ static void prepare(struct mkv_batch *b)
         struct value *v = &b->values[i];
         const uint8_t *key = b->keys + v->key_at;
         v->hash = mkv__place_key(b->namespace_, b->namespace_len, key, v->key_len);
-        if (b->op != MKV_OP_GET && b->op != MKV_OP_SET) {
+        if (b->op != MKV_OP_SET && (b->op != MKV_OP_GET || !b->client->verify)) {
             continue;
         }
         v->checksum = mkv__sum_seed(b->namespace_, b->namespace_len, key, v->key_len, v->length);
@@ -328,7 +330,8 @@ static void post_all(struct mkv_batch *b)
     }
 }
 
-int mkv_batch_submit(struct mkv_batch *b)
+/* All but the posting. */
+static int ready(struct mkv_batch *b)
 {
     if (foreign(b)) {
         return -ECANCELED;
@@ -358,7 +361,47 @@ int mkv_batch_submit(struct mkv_batch *b)
     __atomic_store_n(&b->ready, 0, __ATOMIC_RELAXED);
     b->cancelled = false;
     b->state = BATCH_FLYING;
+    return 0;
+}
+
+int mkv_batch_submit(struct mkv_batch *b)
+{
+    int r = ready(b);
+    if (r == 0) {
+        post_all(b);
+    }
+    return r;
+}
+
+/* The rail whose turns the caller should run itself: that of a batch so small that waking and being
+ * woken is what takes time. Large ones are for the worker near the NIC. */
+static struct rail *rail_to_run(const struct mkv_batch *b)
+{
+    struct rail *rail = b->parts[0]->rail;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        bytes += b->values[i].length;
+    }
+    bool told = b->done_fn != NULL || b->flags & MKV_NOTIFY;
+    bool small = b->n_parts == 1 && bytes <= RUN_BYTES && !told && !b->client->manual;
+    return small && mkv__worker_take(rail->worker) ? rail : NULL;
+}
+
+int mkv_batch_run(struct mkv_batch *b)
+{
+    if (!foreign(b) && mkv__client_rail(b->client) != NULL) {
+        return -EBUSY; /* in a callback: it would wait for itself */
+    }
+    int r = ready(b);
+    if (r < 0) {
+        return r;
+    }
+    struct rail *rail = rail_to_run(b); /* before the post, which would call its thread */
     post_all(b);
+    if (rail != NULL) {
+        mkv__rail_run(rail, b);
+    }
+    mkv_batch_wait(b);
     return 0;
 }
 

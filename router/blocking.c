@@ -16,7 +16,7 @@ static int one(struct mkv_client *client, enum mkv_op op, const void *key, size_
     }
     r = mkv_batch_begin(*out, op, NULL);
     r = r < 0 ? r : mkv_batch_add(*out, key, key_len, &segment, op == MKV_OP_EXISTS ? 0 : 1);
-    r = r < 0 ? r : mkv_batch_submit(*out);
+    r = r < 0 ? r : mkv_batch_run(*out);
     r = r < 0 ? r : mkv_batch_wait(*out);
     if (r < 0) {
         mkv_batch_destroy(out);

@@ -197,7 +197,7 @@ static void read_config(struct mkv_client *c)
     }
     c->verify = mkv__config_bool(c->config, MKV_OPT_CHECKSUM);
     c->unsummed = !c->verify && c->transport->limits.reads_are_fenced;
-    c->spin = mkv__config_bool(c->config, MKV_OPT_SPIN);
+    c->spin = mkv__config_choice(c->config, MKV_OPT_SPIN) != MKV_SPIN_NEVER;
     c->grace_ns = mkv__config_duration(c->config, MKV_OPT_PLACEMENT_GRACE);
     /* A list that is new to this client is a change: it cannot know what happened before. */
     c->changed_ns = mkv__client_now(c);

@@ -237,6 +237,7 @@ struct rail {
     struct mkv__worker *worker;
     struct mkv__endpoint *endpoint;
     struct mkv__cpu_set near; /* the CPUs of its NUMA node; none: not known */
+    uint32_t n_parts;         /* of batches, that are under way here; the worker's */
     /* scratch of the worker */
     uint8_t *body;
     struct mkv__wire_key *wire_keys;
@@ -261,8 +262,8 @@ struct mkv_client {
     struct mkv_region *regions; /* under the mutex */
     int event;
     bool manual, spin;
-    bool verify;   /* gets by their checksums */
-    bool unsummed; /* sets go without them where that is safe: nobody verifies */
+    bool verify;                  /* gets by their checksums */
+    bool unsummed;                /* sets go without them where that is safe: nobody verifies */
     struct rail *calling;         /* manual: where a done_fn runs */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
@@ -289,6 +290,9 @@ void mkv__rails_stop(struct mkv_client *client);
 void mkv__rails_close(struct mkv_client *client); /* frees what has been opened */
 /* The rail whose worker the caller is, in a callback, where nothing may wait; NULL: none. */
 struct rail *mkv__client_rail(const struct mkv_client *client);
+/* Runs the turns of a rail whose worker is taken, until the batch of one part is done or goes on over
+ * another rail, and gives it back. */
+void mkv__rail_run(struct rail *rail, const struct mkv_batch *batch);
 /* Sleeps, or turns the workers where a test does that. */
 void mkv__client_wait(struct mkv_client *client, struct mkv__completion *completion);
 

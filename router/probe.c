@@ -35,7 +35,7 @@ static int ask_once(struct mkv_batch *b, struct server *s, uint64_t timeout_ns, 
     *json = NULL;
     b->stat_out = json;
     b->stat_server = s;
-    r = mkv_batch_submit(b);
+    r = mkv_batch_run(b);
     r = r < 0 ? r : mkv_batch_wait(b);
     b->stat_out = NULL;
     return r < 0 ? r : *json == NULL ? -EPROTO : 0;

@@ -5,6 +5,7 @@
 #include "transport/pick.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,6 +32,18 @@ void mkv__client_wait(struct mkv_client *c, struct mkv__completion *completion)
         turn_all(c);
     }
     mkv__completion_wait(completion, may_spin(c));
+}
+
+/* A thread that is cancelled in here would take the worker with it. */
+void mkv__rail_run(struct rail *r, const struct mkv_batch *b)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    while (!mkv__completion_test(&b->completion) && mkv__part_rail(b->parts[0]) == r) {
+        mkv__worker_turn(r->worker, UINT64_MAX);
+    }
+    mkv__worker_give(r->worker, r->n_parts > 0);
+    pthread_setcancelstate(before, NULL);
 }
 
 struct rail *mkv__client_rail(const struct mkv_client *c)
@@ -71,13 +84,15 @@ static int open_worker(struct rail *r)
     if (c->n_rails > 1) {
         snprintf(name, sizeof(name), "memkv-client-%u", r->number % MKV_RAILS_MAX);
     }
-    struct mkv__worker_options w = {.name = name,
-                                    .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
-                                    .numa_node = node >= 0 ? node : nic_node(c),
-                                    .no_spin = !mkv__config_bool(c->config, MKV_OPT_SPIN),
-                                    .log = &c->log,
-                                    .clock = c->clock,
-                                    .clock_arg = c->clock_arg};
+    struct mkv__worker_options w = {
+        .name = name,
+        .cpus = mkv__config_string(c->config, MKV_OPT_WORKERS_CPUS),
+        .numa_node = node >= 0 ? node : nic_node(c),
+        .spin = (enum mkv__spin)mkv__config_choice(c->config, MKV_OPT_SPIN),
+        .lends = true,
+        .log = &c->log,
+        .clock = c->clock,
+        .clock_arg = c->clock_arg};
     if (c->n_rails > 1 && w.numa_node >= 0) { /* else there is no choice */
         (void)mkv__cpu_of_node(w.numa_node, &r->near);
     }

@@ -240,6 +240,7 @@ static void finish(struct part *p)
 {
     mkv__timer_stop(p->rail->worker, &p->deadline);
     mkv__timer_stop(p->rail->worker, &p->pause);
+    p->rail->n_parts--;
     p->ended = true;
     mkv__batch_release(p->batch, p->rail);
 }
@@ -248,6 +249,7 @@ static void finish(struct part *p)
 static void move(struct part *p, struct rail *to)
 {
     mkv__timer_stop(p->rail->worker, &p->deadline);
+    p->rail->n_parts--;
     p->started = false;
     __atomic_store_n(&p->rail, to, __ATOMIC_RELEASE);
     mkv__worker_post(to->worker, &p->start);
@@ -418,6 +420,7 @@ void mkv__part_start(struct mkv__worker *worker, struct mkv__task *task)
     struct part *p = MKV_CONTAINER_OF(task, struct part, start);
     const struct mkv_batch *b = p->batch;
     p->started = true;
+    p->rail->n_parts++;
     mkv__timer_init(&p->deadline, on_deadline);
     mkv__timer_init(&p->pause, on_pause);
     if (p->rpcs == NULL && group(p) < 0) { /* of a part that has moved */

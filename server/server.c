@@ -151,7 +151,7 @@ static int make_member(struct mkv__server *s, struct member *m)
         .name = name,
         .cpus = mkv__config_string(s->config, MKV_OPT_WORKERS_CPUS),
         .numa_node = node_of(s, rail),
-        .no_spin = !mkv__config_bool(s->config, MKV_OPT_SPIN),
+        .spin = (enum mkv__spin)mkv__config_choice(s->config, MKV_OPT_SPIN),
         .log = s->log,
         .quiescent = mkv__store_quiescent,
         .offline = mkv__store_offline,

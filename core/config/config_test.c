@@ -51,7 +51,7 @@ static void test_chain(void **state)
     const struct mkv__config_arg args[] = {{"exists_timeout", "120ms", NULL},
                                            {"lanes", "3", "--lanes"},
                                            {"servers", "b=10.0.0.2", NULL},
-                                           {"spin", "off", "extra config"}};
+                                           {"fail_open", "off", "extra config"}};
     struct run r = {.components = MKV__CLIENT, .environ_ = environ_, .args = args, .n_args = 4};
     good(&r);
     check_origin(&r, MKV_OPT_CONNECT_TIMEOUT, "500ms", "default");
@@ -59,12 +59,12 @@ static void test_chain(void **state)
     check_origin(&r, MKV_OPT_SET_TIMEOUT, "2500ms", "env MEMKV_SET_TIMEOUT");
     check_origin(&r, MKV_OPT_EXISTS_TIMEOUT, "120ms", "argument");
     check_origin(&r, MKV_OPT_LANES, "3", "--lanes");
-    check_origin(&r, MKV_OPT_SPIN, "false", "extra config");
+    check_origin(&r, MKV_OPT_FAIL_OPEN, "false", "extra config");
     check_origin(&r, MKV_OPT_SERVERS, "b=10.0.0.2:9900", "argument");
     assert_int_equal(mkv__config_origin_kind(r.config, MKV_OPT_GET_TIMEOUT), MKV__ORIGIN_FILE);
     assert_int_equal(mkv__config_origin_kind(r.config, MKV_OPT_SET_TIMEOUT),
                      MKV__ORIGIN_ENVIRONMENT);
-    assert_int_equal(mkv__config_origin_kind(r.config, MKV_OPT_SPIN), MKV__ORIGIN_ARGUMENT);
+    assert_int_equal(mkv__config_origin_kind(r.config, MKV_OPT_FAIL_OPEN), MKV__ORIGIN_ARGUMENT);
     assert_int_equal(mkv__config_duration(r.config, MKV_OPT_SET_TIMEOUT), 2500 * MS);
     assert_int_equal(mkv__config_servers(r.config)->n, 1);
     check_warnings(&r, 0, NULL);

@@ -28,6 +28,7 @@ static const char server[] = "Server";
 
 static const char *const transports[] = {"auto", "rdma", "shm", "tcp", NULL};
 static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const spins[] = {"auto", "always", "never", NULL};
 static const char *const prefaults[] = {"no", "background", "wait", NULL};
 static const char *const admins[] = {"none", "loopback", "all", NULL};
 
@@ -277,11 +278,13 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
         {
             .name = "spin",
             .group = threads,
-            .type = MKV__TYPE_BOOL,
+            .type = MKV__TYPE_CHOICE,
             .components = BOTH,
-            .value = "true",
-            .help = "Look for news for some microseconds before sleeping. Never done where there "
-                    "are not more allowed CPUs than workers.",
+            .value = "auto",
+            .choice = spins,
+            .help = "Look for news for a while before sleeping: auto where there are more allowed "
+                    "CPUs than workers on this host, always where every worker has a CPU to "
+                    "itself and latency is all that counts.",
         },
     [MKV_OPT_LOG_LEVEL] =
         {

@@ -84,7 +84,8 @@ static void test_variables_flags_ranges(void **state)
     assert_string_equal(mkv__option_range(MKV_OPT_TRANSPORT, range), "auto|rdma|shm|tcp");
     assert_string_equal(mkv__option_range(MKV_OPT_WORKERS, range), "1 to 64");
     assert_string_equal(mkv__option_range(MKV_OPT_MAX_VALUE, range), "4K to 64M");
-    assert_string_equal(mkv__option_range(MKV_OPT_SPIN, range), "");
+    assert_string_equal(mkv__option_range(MKV_OPT_SPIN, range), "auto|always|never");
+    assert_string_equal(mkv__option_range(MKV_OPT_CHECKSUM, range), "");
 }
 
 /* What the design fixes; changing one of these changes what users rely on. */

@@ -1,8 +1,10 @@
 #include "core/os/event.h"
 
 #include <errno.h>
-#include <stdint.h>
+#include <poll.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 int mkv__event_open(void)
@@ -26,4 +28,12 @@ void mkv__event_clear(int fd)
     if (read(fd, &count, sizeof(count)) < 0) {
         return;
     }
+}
+
+bool mkv__event_wait(int fd, uint64_t timeout_ns)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct timespec t = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+                         .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    return ppoll(&p, 1, &t, NULL) > 0;
 }

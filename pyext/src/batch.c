@@ -74,11 +74,10 @@ static int send_and_wait(struct mkv_batch *batch, enum mkv_op op,
 {
     int r = mkv_batch_begin(batch, op, options);
     r = r < 0 ? r : request_add_to(q, batch);
-    r = r < 0 ? r : mkv_batch_submit(batch);
+    r = r < 0 ? r : mkv_batch_run(batch);
     if (r < 0) {
         return r;
     }
-    mkv_batch_wait(batch); /* what it says is said again for each key */
     for (Py_ssize_t i = 0; i < q->n; i++) {
         out->status[i] = (uint8_t)mkv_batch_status(batch, (uint32_t)i);
         if (out->lengths != NULL) {

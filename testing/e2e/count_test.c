@@ -154,7 +154,7 @@ static void mark(void)
 static int traced(unsigned n)
 {
     int failed = 0;
-    struct mkv_client *c = fleet_client(&fleet, SERVERS, "placement_grace", "0", "spin", "false",
+    struct mkv_client *c = fleet_client(&fleet, SERVERS, "placement_grace", "0", "spin", "never",
                                         NULL);
     struct mkv_batch *b;
     failed += mkv_batch_create(c, &b) != 0;

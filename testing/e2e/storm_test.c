@@ -94,10 +94,12 @@ static void done(void *arg, struct mkv_batch *batch)
 
 static void add_keys(struct storm *s, struct work *w)
 {
-    w->n = 1 + (unsigned)(next(&s->seed) % BATCH);
+    bool small = next(&s->seed) % 2 == 0;
+    w->n = 1 + (unsigned)(next(&s->seed) % (small ? 6 : BATCH));
     unsigned first = (unsigned)(next(&s->seed) % KEYS);
     for (unsigned i = 0; i < w->n; i++) {
         unsigned key = (first + i * 7) % KEYS;
+        key = small ? key / 8 * 8 + key % 5 : key;
         struct mkv_segment segments[SEGMENTS];
         unsigned char *at = w->memory + (size_t)i * VALUE_MAX;
         size_t len = size_of(key), left = len, n = 0;
@@ -180,11 +182,19 @@ static void one(struct storm *s, struct work *w)
     add_keys(s, w);
     w->called = 0;
     double begin = fleet_now();
-    if (mkv_batch_submit(w->batch) < 0) {
+    unsigned end = (unsigned)(dice / 4194304 % 16);
+    if (end >= 7) {
+        if (dice / 67108864 % 4 == 0) {
+            usleep((unsigned)(dice / 268435456 % 2000));
+        }
+        begin = fleet_now();
+        if (mkv_batch_run(w->batch) < 0) {
+            abort();
+        }
+    } else if (mkv_batch_submit(w->batch) < 0) {
         abort();
     }
     s->batches++;
-    unsigned end = (unsigned)(dice / 4194304 % 16);
     if (end == 0) {
         mkv_batch_cancel(w->batch);
     } else if (end == 1) {

@@ -20,8 +20,7 @@
  *     mkv_batch_begin(batch, MKV_OP_GET, NULL);
  *     mkv_batch_add(batch, "page-1", 6, &(struct mkv_segment){page1, sizeof(page1)}, 1);
  *     mkv_batch_add(batch, "page-2", 6, &(struct mkv_segment){page2, sizeof(page2)}, 1);
- *     mkv_batch_submit(batch);
- *     mkv_batch_wait(batch);
+ *     mkv_batch_run(batch);
  *     if (mkv_batch_status(batch, 0) == MKV_HIT) { use(page1); }
  *     mkv_batch_destroy(&batch);
  *     mkv_client_close(&client);
@@ -209,11 +208,14 @@ enum mkv_batch_flags {
 };
 
 /*
- * Called on a worker when the batch is done, before whoever waits for it wakes. It must not block;
- * with several workers those of other batches may run beside it.
- * It may submit other batches; destroy its own; or, where no other thread tests it or waits for it,
- * begin and submit its own again. Until it returns another thread may only test, wait or destroy.
- * What would have to wait answers -EBUSY here: mkv_batch_wait, mkv_get and the like, mkv_client_close.
+ * Called when the batch is done, before whoever waits for it wakes: on a worker, or on a thread that
+ * does a worker's work while it waits for a batch of its own (mkv_batch_run, mkv_get, ...; no lock that
+ * such a caller holds may be taken here). It must not block; with several workers those of other
+ * batches may run beside it.
+ * It may submit other batches; destroy its own, if nobody runs it; or, where no other thread tests it or
+ * waits for it, begin and submit its own again. Until it returns another thread may only test, wait or destroy.
+ * What would have to wait answers -EBUSY here: mkv_batch_wait, mkv_batch_run, mkv_get and the like,
+ * mkv_client_close.
  */
 typedef void (*mkv_done_fn)(void *arg, struct mkv_batch *batch);
 
@@ -266,6 +268,15 @@ int mkv_batch_add(struct mkv_batch *batch, const void *key, size_t key_len,
  * -ECANCELED (fork). Thread: owner. An error means that the batch was not sent, that nothing
  * completes, and that it may be submitted again. */
 int mkv_batch_submit(struct mkv_batch *batch);
+
+/*
+ * Submits the batch and returns when it is done, as mkv_batch_submit and mkv_batch_wait do, and sooner:
+ * where the worker sleeps the caller does its work for a batch of up to 256 KiB, instead of waking it
+ * and being woken by it. Errors are those of mkv_batch_submit, and -EBUSY in a mkv_done_fn; what the
+ * keys say is told by mkv_batch_wait, which then returns at once, and mkv_batch_status. Thread: owner;
+ * not to be left by longjmp out of a signal's handler.
+ */
+int mkv_batch_run(struct mkv_batch *batch);
 
 /* 1: done, or not submitted; 0: not yet. Thread: owner. After "done" the memory is the caller's own
  * again. */
