@@ -28,7 +28,7 @@ struct mkv__object {
     struct mkv__object *newer, *older; /* lock: the policy's list; older: list of the retired too */
     uint64_t hash;
     uint64_t length;
-    uint64_t checksum; /* constant where there was no `unsummed` */
+    uint64_t checksum;       /* constant where there was no `unsummed` */
     uint64_t expires_ns;     /* 0: never */
     uint64_t lease_until_ns; /* lock */
     uint64_t size;           /* of value and record, as the arena counts */

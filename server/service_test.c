@@ -1,5 +1,5 @@
 /* One worker's share of a server, over the fake transport: time is the test's own. */
-#include "server/test_world.h"
+#include "testing/server/world.h"
 
 #include <stdlib.h>
 #include <string.h>

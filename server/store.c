@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define CHUNK       64u                  /* keys looked up at once */
-#define VERIFY_MAX  (UINT64_C(64) << 20) /* bytes that one report may have us read */
+#define VERIFY_MAX  (UINT64_C(64) << 20) /* bytes that one request may have us read for their sums */
 #define MEAN_OBJECT 16384u               /* bytes; a guess, the table grows when it is wrong */
 
 int mkv__store_create(const struct mkv__store_options *options, struct mkv__store **store_out)
@@ -179,14 +179,21 @@ static uint64_t sum_now(const struct mkv__store *store, const struct mkv__object
     return sum;
 }
 
-/* Its writer sent no checksum: the first reader that wants one pays for it. */
-static void make_sum(const struct mkv__store *store, struct mkv__object *object)
+/* Its writer sent no checksum: the first reader that wants one pays for it. False: it costs more than
+ * is left. */
+static bool make_sum(const struct mkv__store *store, struct mkv__object *object, uint64_t *left)
 {
     uint64_t sum;
-    if (!mkv__object_sum(object, &sum)) {
-        __atomic_store_n(&object->checksum, sum_now(store, object), __ATOMIC_RELAXED);
-        __atomic_store_n(&object->unsummed, 0, __ATOMIC_RELEASE);
+    if (mkv__object_sum(object, &sum)) {
+        return true;
     }
+    if (object->length > *left) {
+        return false;
+    }
+    *left -= object->length;
+    __atomic_store_n(&object->checksum, sum_now(store, object), __ATOMIC_RELAXED);
+    __atomic_store_n(&object->unsummed, 0, __ATOMIC_RELEASE);
+    return true;
 }
 
 /* What nobody asked for is left out: a reply of bare hits is a bitmap. */
@@ -223,17 +230,16 @@ static void touch(struct mkv__store *store, struct mkv__object **objects, uint32
 void mkv__store_get(struct mkv__store *store, const struct mkv__request *request, uint64_t now_ns,
                     struct mkv__object **objects_out, struct mkv__answer *answers_out)
 {
-    uint64_t hits = 0;
+    uint64_t hits = 0, left = VERIFY_MAX;
     bool skip = false, unsummed = (request->flags & MKV_REQ_UNSUMMED) != 0;
     look(store, request, now_ns, objects_out);
     for (uint32_t i = 0; i < request->n_keys; i++) {
         struct mkv__object *object = objects_out[i];
         answers_out[i] = (struct mkv__answer){.status = MKV_WIRE_MISS};
         bool other_length = object != NULL && object->length != request->keys[i].length;
-        if (object != NULL && !other_length && !skip && !unsummed) {
-            make_sum(store, object);
-        }
-        if (object != NULL) {
+        bool wants_sum = object != NULL && !other_length && !skip && !unsummed;
+        bool too_much = wants_sum && !make_sum(store, object, &left);
+        if (object != NULL && !too_much) {
             answers_out[i] = hit(object);
         }
         if (other_length) {
@@ -242,7 +248,7 @@ void mkv__store_get(struct mkv__store *store, const struct mkv__request *request
         if (skip) {
             answers_out[i] = (struct mkv__answer){.status = MKV_WIRE_SKIPPED};
         }
-        if (other_length || skip) {
+        if (other_length || skip || too_much) {
             mkv__store_put(store, &objects_out[i], 1);
         }
         hits += answers_out[i].status == MKV_WIRE_HIT;

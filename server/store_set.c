@@ -100,6 +100,7 @@ static struct mkv__object *begin_one(struct mkv__store *store, const struct mkv_
     answer->generation = object->generation;
     answer->length = object->length;
     answer->checksum = object->checksum;
+    answer->flags = unsummed ? MKV_ANSWER_UNSUMMED : 0;
     return object;
 }
 

@@ -1,5 +1,7 @@
 /* Values that come without a checksum. */
-#include "server/test_world.h"
+#include "testing/server/world.h"
+
+#include <stdlib.h>
 
 static bool falls_back;
 
@@ -37,6 +39,7 @@ static void values_without_checksums(void **state)
         falls_back = false;
         a = ask_unsummed(&c, MKV_TYPE_SET, MKV_REQ_UNSUMMED, false);
         assert_int_equal(a.status, MKV_WIRE_STORED);
+        assert_true((a.flags & MKV_ANSWER_UNSUMMED) != 0 || a.checksum == right);
         a = ask_unsummed(&c, MKV_TYPE_GET, MKV_REQ_UNSUMMED, false);
         assert_int_equal(a.status, MKV_WIRE_HIT);
         assert_int_equal(a.flags & MKV_ANSWER_UNSUMMED, lazy ? MKV_ANSWER_UNSUMMED : 0);
@@ -64,10 +67,53 @@ static void values_without_checksums(void **state)
     close_world();
 }
 
+/* Making sums is for others to wait for: one get makes those of 64 MiB, and what is left is a miss. */
+static void one_get_makes_so_many(void **state)
+{
+    (void)state;
+    enum { N = 5, SIZE = 16 << 20 };
+    struct mkv__transport fenced = mkv__fake;
+    struct client c;
+    struct batch b = {0};
+    uint8_t *value = calloc(1, SIZE);
+    assert_non_null(value);
+    fenced.limits.reads_are_fenced = true;
+    fenced.degraded = is_degraded;
+    falls_back = false;
+    open_world(
+        (struct setting){.seed = 1, .memory = 128 * MIB, .unverified = true, .transport = &fenced});
+    connect_to(&c, NULL);
+    for (int i = 0; i < N; i++) {
+        struct batch one = {.request.flags = MKV_REQ_UNSUMMED};
+        char name[8] = {(char)('a' + i)};
+        void *memory[] = {value};
+        add(&one, name, SIZE, NULL);
+        assert_int_equal(ask(&c, &one, MKV_TYPE_SET, memory), MKV_WIRE_STORED);
+        add(&b, name, SIZE, NULL);
+    }
+    for (int round = 0; round < 2; round++) {
+        struct mkv__object *objects[N];
+        struct mkv__answer answers[N];
+        mkv__store_get(world.store, &b.request, world.now_ns, objects, answers);
+        for (int i = 0; i < N; i++) {
+            bool left = round == 0 && i == N - 1;
+            assert_int_equal(answers[i].status, left ? MKV_WIRE_MISS : MKV_WIRE_HIT);
+            assert_int_equal(answers[i].flags & MKV_ANSWER_UNSUMMED, 0);
+            assert_int_equal(answers[i].length, left ? 0 : SIZE);
+            assert_int_equal(objects[i] == NULL, left);
+        }
+        mkv__store_put(world.store, objects, N);
+    }
+    disconnect(&c);
+    close_world();
+    free(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_without_checksums),
+        cmocka_unit_test(one_get_makes_so_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -301,6 +301,8 @@ static void finish_set(struct mkv__transfer *t)
         if (o->unsummed) { /* nobody has seen it yet */
             o->checksum = sum;
             o->unsummed = 0;
+            t->answers[i].checksum = sum;
+            t->answers[i].flags &= (uint8_t)~MKV_ANSWER_UNSUMMED;
         } else if (sum != o->checksum) {
             t->answers[i] = (struct mkv__answer){.status = MKV_WIRE_DAMAGED};
         }

@@ -2,8 +2,8 @@
  * A server of one worker on the fake transport, and clients that send it what a test says: time is
  * the test's own. Every call asserts that it worked.
  */
-#ifndef SERVER_TEST_WORLD_H
-#define SERVER_TEST_WORLD_H
+#ifndef TESTING_SERVER_WORLD_H
+#define TESTING_SERVER_WORLD_H
 
 #include "core/base.h"
 #include "core/checksum.h"

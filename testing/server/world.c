@@ -1,4 +1,4 @@
-#include "server/test_world.h"
+#include "testing/server/world.h"
 
 #include <stdio.h>
 #include <string.h>
