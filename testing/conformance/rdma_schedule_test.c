@@ -31,6 +31,7 @@ static void reset(uint64_t ignored)
                         seed % 2 ? IBV_WC_RETRY_EXC_ERR : IBV_WC_REM_OP_ERR, 0x81);
     }
     fake_verbs_late(seed % 5 * 10, seed);
+    fake_verbs_late_sends(seed % 2 || seed % 5 == 2);
     fake_verbs_relaxed(d->windows && seed % 4 == 1);
 }
 

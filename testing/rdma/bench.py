@@ -26,6 +26,7 @@ THROUGHPUT = (
 )
 LATENCY_BAR = 2.5
 CALLS_BATCH = 128  # of 1 MiB: what calls are told for
+FEW = 0.01  # system calls of a lone get, while the server polls: a pause is a few in thousands
 RAILS_BAR = 1.8
 
 
@@ -43,7 +44,7 @@ class Samples:
     def __init__(self) -> None:
         self.numbers: dict[str, dict[int, float]] = {}
         self.rows: dict[str, dict[int, Row]] = {}
-        self.traced = ""
+        self.traced: dict[str, str] = {}
         self.stats: dict[str, Row] = {}
         self.again: list[str] = []
         self.ended = False
@@ -53,8 +54,8 @@ class Samples:
             self.ended = True
         elif name == "again":
             self.again.append(value)
-        elif name == "traced":
-            self.traced = value
+        elif name.startswith("traced_"):
+            self.traced[name.removeprefix("traced_")] = value
         elif name.startswith("stat_"):
             self.stats[name.removeprefix("stat_")] = json.loads(value)
         elif "{" in value:
@@ -129,44 +130,47 @@ def latency(samples: Samples) -> Iterable[Row]:
         yield row
 
 
-def copies(samples: Samples) -> float:
+def copies(before: Row, after: Row) -> float:
     """Bytes that the server has copied, of messages, for each byte of values that it has moved."""
     moved = copied = 0
-    for name, sign in (("before", -1), ("after", 1)):
-        for rail in samples.stats[name]["transport"]["rails"]:
+    for stat, sign in ((before, -1), (after, 1)):
+        for rail in stat["transport"]["rails"]:
             moved += sign * rail["moved_bytes"]
             copied += sign * rail["copied_bytes"]
     return copied / moved if moved else 0.0
 
 
-def calls(samples: Samples) -> Iterable[Row]:
-    """Of the server's worker, which posts all that moves values; for each 128 MiB."""
-    if "after" not in samples.stats or "calls" not in samples.rows:
+def calls(samples: Samples, name: str, batch: int) -> Iterable[Row]:
+    """Of the server's worker, which posts all that moves values; for each batch of so many."""
+    before, after = samples.stats.get(f"{name}_before"), samples.stats.get(f"{name}_after")
+    if before is None or after is None or name not in samples.rows:
         return
-    first = samples.rows["calls"][0]
-    gets = samples.stats["after"]["requests"]["get"] - samples.stats["before"]["requests"]["get"]
-    batches = gets * first["batch"] / CALLS_BATCH
+    first = samples.rows[name][0]
+    gets = after["requests"]["get"] - before["requests"]["get"]
+    polling = name == "polls"  # of these each rings once, and the second half is counted
+    batches = samples.numbers["polls_doorbell"][0] if polling else gets * first["batch"] / batch
     found = {
-        n.removeprefix("call_"): v[0] / batches
+        n.removeprefix(f"{name}_"): v[0] / batches
         for n, v in samples.numbers.items()
-        if n.startswith("call_")
+        if n.startswith(f"{name}_")
     }
     row: Row = {
         "op": "get",
         "value_bytes": first["value_bytes"],
-        "batch": CALLS_BATCH,
+        "batch": batch,
         "transport": first["transport"],
         "seed": first["seed"],
         "batches": batches,
+        "polling": polling,
         "doorbell_calls_per_batch": found.pop("doorbell", 0),
-        "other_calls_per_batch": {n: round(v, 2) for n, v in sorted(found.items())},
-        "copies_per_byte": copies(samples),
+        "other_calls_per_batch": {n: round(v, 3) for n, v in sorted(found.items())},
+        "copies_per_byte": copies(before, after),
     }
-    counted = re.match(r"(\d+) .* (\d+) doorbells, (\d+) signaled", samples.traced)
+    counted = re.match(r"(\d+) .* (\d+) doorbells, (\d+) signaled", samples.traced.get(name, ""))
     if counted:
         traced, doorbells, signals = map(int, counted.groups())
         row |= {"doorbells": doorbells, "doorbell_calls": traced, "signals": signals}
-        row["met"] = doorbells == traced
+        row["met"] = doorbells == traced and (not polling or sum(found.values()) < FEW)
     yield row
 
 
@@ -208,17 +212,19 @@ def table(rows: list[Row]) -> Iterable[str]:
 
 
 def table_of_calls(r: Row) -> Iterable[str]:
-    yield f"a batch of {r['batch']} x 1M, the server's worker, over {r['batches']:.1f} batches:"
-    yield f"  doorbells (writes on uverbs)   {r['doorbell_calls_per_batch']:.1f}"
+    what = "a get of 4K while it polls" if r["polling"] else f"a batch of {r['batch']} x 1M"
+    yield f"{what}, the server's worker, over {r['batches']:.1f}:"
+    yield f"  doorbells (writes on uverbs)   {r['doorbell_calls_per_batch']:.2f}"
+    others = ", ".join(f"{n} {v:g}" for n, v in r["other_calls_per_batch"].items())
+    yield f"  other system calls             {others or 'none'}"
     if "met" in r:
         yield f"  signaled completions of each   {r['signals'] / r['doorbells']:.2f}"
         yield (
             f"  doorbells of the whole run     {r['doorbells']}, strace {r['doorbell_calls']}: "
             f"{'yes' if r['met'] else 'NO'}"
         )
-    others = ", ".join(f"{n} {v:g}" for n, v in r["other_calls_per_batch"].items())
-    yield f"  other system calls             {others or 'none'}"
-    yield f"  bytes copied, a byte of values {r['copies_per_byte']:.6f} (messages)"
+    if not r["polling"]:
+        yield f"  bytes copied, a byte of values {r['copies_per_byte']:.6f} (messages)"
 
 
 def read(samples: Samples, rounds: int) -> None:
@@ -243,7 +249,8 @@ def main() -> int:
     options = parser.parse_args()
     samples = Samples()
     read(samples, options.pairs)
-    rows = [*throughput(samples), *latency(samples), *calls(samples)]
+    rows = [*throughput(samples), *latency(samples)]
+    rows += [*calls(samples, "calls", CALLS_BATCH), *calls(samples, "polls", 1)]
     for line in (json.dumps(r) for r in rows) if options.json else table(rows) if rows else ():
         print(line)
     for what in samples.again:

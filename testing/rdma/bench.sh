@@ -131,11 +131,12 @@ round() {
         ceiling read_bw "$1" 4 ib_read_bw -s 1048576 -n 32
         ours set "$1" rxe0 --op set "${many[@]}"
     }
-    wants small && {
-        ceiling send_lat "$1" 5 ib_send_lat -s 64 -n 300
-        ceiling write_lat "$1" 5 ib_write_lat -s 4096 -n 300
-        ours small "$1" rxe0 --op get --size 4K --batch 1
-    }
+}
+
+round_small() {
+    ceiling send_lat "$1" 5 ib_send_lat -s 64 -n 1000
+    ceiling write_lat "$1" 5 ib_write_lat -s 4096 -n 1000
+    ours small "$1" rxe0 --op get --size 4K --batch 1 --spin always
 }
 
 round_of_rails() {
@@ -152,45 +153,60 @@ round_checked() {
     ours set_checked "$1" rxe0 --op set "${many[@]}" --checksum=yes
 }
 
-# The lines of the thread that rings, from
-# its first doorbell to its last. POST_SEND is command 28 of verbs, REQ_NOTIFY_CQ 23.
-count_calls() { # TRACE
+# The calls of the thread that rings, from its nth doorbell to its last. POST_SEND is command 28 of verbs,
+# REQ_NOTIFY_CQ 23.
+count_calls() { # TRACE NAME NTH
     awk '/uverbs.*"\\34/ {print $1; exit}' "$1" >"$work/thread"
-    awk -v thread="$(cat "$work/thread")" '$1 != thread {next}
+    awk -v thread="$(cat "$work/thread")" -v name="$2" -v skip="$3" '$1 != thread {next}
+        skip > 0 {skip -= /uverbs.*"\\34/; next}
         /uverbs/ && /write\(/ {n = /"\\34/ ? "doorbell" : /"\\27/ ? "notify" : "other_verb"}
         !/uverbs/ || !/write\(/ {n = match($0, /[a-z_0-9]+\(/) ? substr($0, RSTART, RLENGTH - 1) : ""}
         n == "doorbell" {for (m in near) c[m] += near[m]; split("", near); c[n]++; rung = 1; next}
         rung && n != "" {near[n]++}
-        END {for (n in c) print "@ call_" n, 0, c[n]}' "$1"
+        END {for (n in c) print "@ " name "_" n, 0, c[n]}' "$1"
 }
 
 stat_of() { # NAME
     echo "@ stat_$1 0 $("$memkv" stat --json -s $server_at --transport tcp 2>/dev/null)"
 }
 
-# System calls of a server that is traced. Its batches are short: a trace takes its time.
+# NAME SPIN OPTION...: system calls of a server that is traced. Its runs are short: a trace takes its time.
 calls() {
-    local trace=$work/strace before seconds=3
-    serve rxe2 env MEMKV_LOG_LEVEL=debug strace -f -y -o "$trace"
-    ours calls_prepare 0 rxe0 --op get "${many[@]}"
-    stat_of before
+    local name=$1 spin=$2 trace=$work/strace before rung spin_only=0 seconds=3
+    shift 2
+    [[ $spin == always ]] && spin_only=1
+    serve rxe2 env MEMKV_LOG_LEVEL=debug "MEMKV_SPIN=$spin" strace -f -y -o "$trace"
+    ours "${name}_prepare" 0 rxe0 --op get "$@" --spin "$spin"
+    stat_of "${name}_before"
     before=$(wc -l <"$trace")
-    ours calls 0 rxe0 --op get "${many[@]}"
+    ours "$name" 0 rxe0 --op get "$@" --spin "$spin"
     tail -n "+$before" "$trace" >"$work/gets"
-    stat_of after
+    stat_of "${name}_after"
     ended "$(pgrep -P "$server")"
-    count_calls "$work/gets"
-    echo "@ traced 0 $(grep -c 'uverbs.*"\\34' "$trace") $(grep -h ' doorbells, ' "$work/serve.log" | tail -n 1)"
+    rung=$(grep -c 'uverbs.*"\\34' "$work/gets")
+    # Of a client that polls the second half: before lie its connection, and the sets of what it gets.
+    count_calls "$work/gets" "$name" $((spin_only * rung / 2))
+    echo "@ traced_$name 0 $(grep -c 'uverbs.*"\\34' "$trace") $(grep -h ' doorbells, ' "$work/serve.log" | tail -n 1)"
 }
 
-if wants get || wants set || wants small; then
+if wants get || wants set; then
     serve rxe2
     for ((n = 0; n < rounds; n++)); do
         round "$n"
     done
     ended "$server"
 fi
-wants calls && calls
+if wants small; then # both ends spin, as perftest's do
+    serve rxe2 env MEMKV_SPIN=always
+    for ((n = 0; n < rounds; n++)); do
+        round_small "$n"
+    done
+    ended "$server"
+fi
+if wants calls; then
+    calls calls auto "${many[@]}"
+    calls polls always --size 4K --batch 1
+fi
 if wants rails; then
     serve rxe2,rxe3
     for ((n = 0; n < rounds; n++)); do

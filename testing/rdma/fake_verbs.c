@@ -440,6 +440,13 @@ void fake_verbs_wrong_window(bool wrong)
     fake_unlock();
 }
 
+void fake_verbs_late_sends(bool late)
+{
+    fake_lock();
+    fake_world.late_sends = late;
+    fake_unlock();
+}
+
 void fake_verbs_relaxed(bool relaxed)
 {
     fake_world.relaxed = relaxed;

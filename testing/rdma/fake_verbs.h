@@ -75,6 +75,8 @@ bool fake_verbs_clean(const char *when);
 
 /* WRITEs and READs are late by up to so many polls, drawn from seed; 0: none. SENDs never are. */
 void fake_verbs_late(uint32_t polls, uint64_t seed);
+/* SENDs are late, too: queue pairs overtake each other. */
+void fake_verbs_late_sends(bool late);
 /* A WRITE's bytes lie in place as much later again, though its sender has the completion, as PCIe may
  * do with relaxed ordering; but before anything that comes behind on the same queue pair. */
 void fake_verbs_relaxed(bool relaxed);

@@ -134,7 +134,7 @@ struct fake_world {
     struct fake_counts counts;
     uint64_t now; /* polls */
     uint32_t late;
-    bool relaxed;
+    bool relaxed, late_sends;
     uint64_t seed;
     uint32_t wire_mtu;
     bool wrong_window;

@@ -36,7 +36,8 @@ static int post_one(struct fake_qp *qp, const struct ibv_send_wr *wr)
         (no_data && !fake_device_of(qp->ibv.context)->windows)) {
         return EINVAL;
     }
-    *work = (struct fake_work){.wr = *wr, .due = one_sided(wr->opcode) ? fake_due() : W.now};
+    *work = (struct fake_work){.wr = *wr,
+                               .due = one_sided(wr->opcode) || W.late_sends ? fake_due() : W.now};
     work->wr.num_sge = n;
     if (n > 0) {
         memcpy(work->sges, wr->sg_list, (size_t)n * sizeof(*work->sges));

@@ -17,9 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SIZE ((size_t)256 << 10)
-#define N    16u
-#define DOWN "ip link set left1 down"
+#define SIZE   ((size_t)256 << 10)
+#define N      16u
+#define LOSSES 8u /* until one comes while requests are out on the rail */
+#define DOWN   "ip link set left1 down"
 #define UP                                                                                   \
     "ip link set left1 up && ip route replace 10.0.1.2 dev left1 src 10.0.1.1 table 100 && " \
     "ip route replace 10.0.1.1 dev right1 src 10.0.1.2 table 100"
@@ -98,13 +99,30 @@ static void until_rails_are(unsigned n, double limit)
 
 static void *down_and_up(void *arg)
 {
-    (void)arg;
-    usleep(1500000);
+    const unsigned *round = arg;
+    usleep(1500000 + 37000 * *round);
     need(shell(DOWN), "down");
     usleep(4000000);
     need(shell(UP), "up");
     __atomic_store_n(&up_again, true, __ATOMIC_RELEASE);
     return NULL;
+}
+
+/* Returns how many batches there were meanwhile. */
+static unsigned lose_it_once(unsigned round)
+{
+    pthread_t thread;
+    unsigned batches = 0;
+
+    up_again = false;
+    need(pthread_create(&thread, NULL, down_and_up, &round) == 0, "thread");
+    while (!__atomic_load_n(&up_again, __ATOMIC_ACQUIRE)) {
+        get();
+        batches++;
+    }
+    need(pthread_join(thread, NULL) == 0, "join");
+    until_rails_are(2, 5);
+    return batches;
 }
 
 int main(int argc, char **argv)
@@ -116,7 +134,6 @@ int main(int argc, char **argv)
     struct mkv_client_options o = {.size = sizeof(o), .options = options, .n_options = 4};
     struct mkv_region *region;
     struct mkv_error error;
-    pthread_t thread;
     unsigned batches = 0;
 
     if (mkv_client_open(&o, &client, &error) < 0) {
@@ -133,13 +150,9 @@ int main(int argc, char **argv)
     }
     move(MKV_OP_SET);
     until_rails_are(2, 10);
-    need(pthread_create(&thread, NULL, down_and_up, NULL) == 0, "thread");
-    while (!__atomic_load_n(&up_again, __ATOMIC_ACQUIRE)) {
-        get();
-        batches++;
+    for (unsigned i = 0; i < LOSSES && stats().reissued == 0; i++) {
+        batches += lose_it_once(i);
     }
-    need(pthread_join(thread, NULL) == 0, "join");
-    until_rails_are(2, 5);
     printf("%u batches meanwhile, %llu requests issued again\n", batches,
            (unsigned long long)stats().reissued);
     need(stats().reissued > 0, "nothing was out on the rail when it was lost");

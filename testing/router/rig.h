@@ -51,7 +51,7 @@ struct rig_server {
     /* what has come */
     int accepted, requests, cancels, reports, n_held;
     uint32_t keys, flags, position; /* of all; of the last request, and its first key's */
-    uint64_t checksum;               /* of the last request, its first key's */
+    uint64_t checksum;              /* of the last request, its first key's */
     uint8_t cls;
 };
 

@@ -44,6 +44,7 @@ void mkv__rdma_conn_free(struct mkv__conn *conn)
     for (uint32_t i = 0; i < MKV_REQUESTS_MAX; i++) {
         free(conn->remotes[i].runs);
         free(conn->remotes[i].ranges);
+        free(conn->remotes[i].values);
     }
     free(conn);
 }
@@ -352,33 +353,49 @@ static const uint32_t *ends(const struct mkv__conn *conn, const struct mkv__rdma
                : NULL;
 }
 
-/* On the queue pair of the bulk, so that it comes after it. */
+/* With its values, where they come with it; else on the queue pair of the bulk, so that it comes
+ * after it. */
 static int reply_after_bulk(struct mkv__conn *conn, const struct mkv__header *header,
                             const void *body)
 {
     struct mkv__rdma_remote *remote = &conn->remotes[mkv__rdma_slot(header->request_id)];
     struct mkv__rdma_qp *qp = mkv__rdma_bulk_qp(conn, header->request_id);
-    int error;
+    struct mkv__rdma_extra extra = {.before = remote->ranges,
+                                    .before_len = 16 * (size_t)remote->n_ranges,
+                                    .invalidate = ends(conn, remote)};
+    int error = 0;
 
     if (remote->request_id != header->request_id) {
-        return mkv__rdma_put_message(qp, header, NULL, 0, body, NULL);
+        return mkv__rdma_put_message(qp, header, body, NULL);
     }
-    error = mkv__rdma_put_message(qp, header, remote->ranges, 16 * (size_t)remote->n_ranges, body,
-                                  ends(conn, remote));
+    if (remote->lent && remote->lent->n_pieces == 1 && remote->values_len == 0) {
+        extra.values = remote->lent->pieces[0].addr; /* where they lie */
+        extra.values_len = remote->lent->pieces[0].len;
+    } else {
+        error = mkv__rdma_values_keep(conn, remote);
+        extra.values = remote->values;
+        extra.values_len = remote->values_len;
+    }
+    qp = extra.values_len > 0 ? conn->qps[0] : qp;
+    error = error ? error : mkv__rdma_put_message(qp, header, body, &extra);
     remote->replied = remote->ended = !error;
+    if (!error) {
+        mkv__rdma_values_drop(remote);
+    }
     return error;
 }
 
 /* A request whose exposure is told goes where its bulk will, behind the binding of its windows. */
 static int request(struct mkv__conn *conn, const struct mkv__header *header, const void *body)
 {
-    uint8_t *extra = NULL;
+    uint8_t *runs = NULL;
     size_t len = 0;
-    int error = mkv__rdma_exposure_encode(conn, header->request_id, &extra, &len);
-    struct mkv__rdma_qp *qp = extra ? mkv__rdma_bulk_qp(conn, header->request_id) : conn->qps[0];
+    int error = mkv__rdma_exposure_encode(conn, header->request_id, &runs, &len);
+    struct mkv__rdma_qp *qp = runs ? mkv__rdma_bulk_qp(conn, header->request_id) : conn->qps[0];
+    struct mkv__rdma_extra extra = {.before = runs, .before_len = len};
 
-    error = error ? error : mkv__rdma_put_message(qp, header, extra, len, body, NULL);
-    free(extra);
+    error = error ? error : mkv__rdma_put_message(qp, header, body, &extra);
+    free(runs);
     return error;
 }
 
@@ -408,7 +425,7 @@ static int send_on(struct mkv__conn *conn, const struct mkv__message *message)
     }
     return message->after_bulk || closes_for_free(conn, message->request_id)
                ? reply_after_bulk(conn, &header, message->body)
-               : mkv__rdma_put_message(conn->qps[0], &header, NULL, 0, message->body, NULL);
+               : mkv__rdma_put_message(conn->qps[0], &header, message->body, NULL);
 }
 
 int mkv__rdma_send(struct mkv__conn *conn, const struct mkv__message *message)

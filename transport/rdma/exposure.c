@@ -162,13 +162,17 @@ void mkv__rdma_conceal(struct mkv__conn *conn, struct mkv__exposure *exposure, b
         give_back(conn, slot);
         return;
     }
-    x->withdrawn = true;
-    x->fence_ns = mkv__worker_now(conn->endpoint->worker) +
-                  (MKV_FAULT("rdma.grace") ? 20 : 1) * MKV_RDMA_GRACE_NS;
-    fences_look(conn);
-    if (mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, header.request_id), &header, NULL, 0, NULL,
-                              NULL) < 0) {
+    if (!x->in_message) {
+        x->withdrawn = true;
+        x->fence_ns = mkv__worker_now(conn->endpoint->worker) +
+                      (MKV_FAULT("rdma.grace") ? 20 : 1) * MKV_RDMA_GRACE_NS;
+        fences_look(conn);
+    }
+    if (mkv__rdma_put_message(mkv__rdma_bulk_qp(conn, header.request_id), &header, NULL, NULL) <
+        0) {
         mkv__rdma_conn_fail(conn, -ENOMEM, "out of memory");
+    } else if (x->in_message) { /* nobody but us touches it; its owner may close all */
+        concealed(conn, slot);
     }
 }
 
@@ -355,6 +359,11 @@ int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8
         x->told = e && e->request_id == request_id;
         return 0;
     }
+    x->in_message = e->writable && e->len <= MKV_RDMA_VALUES;
+    if (x->in_message) {
+        x->told = true;
+        return 0;
+    }
     error = mkv__rdma_strays_get(conn->endpoint, e->pieces, e->n_pieces, conn->device_index,
                                  e->writable ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE
                                              : IBV_ACCESS_REMOTE_READ,
@@ -430,9 +439,29 @@ static void tell_range(struct mkv__conn *conn, uint64_t request_id, uint64_t off
     }
 }
 
-bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t *ranges,
-                      size_t len)
+/* Bytes that came with a message go to where they belong. */
+static void place(const struct mkv__exposure *e, uint64_t offset, const uint8_t *bytes,
+                  uint64_t len)
 {
+    for (uint32_t p = piece_at(e, offset); len > 0; p++) {
+        const struct mkv__piece *piece = &e->pieces[p];
+        uint64_t at = offset - piece->offset;
+        uint64_t here = piece->len - at < len ? piece->len - at : len;
+
+        if (here > 0) {
+            memcpy((uint8_t *)piece->addr + at, bytes, here);
+        }
+        bytes += here;
+        offset += here;
+        len -= here;
+    }
+}
+
+bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t *ranges,
+                      size_t len, const uint8_t *values, size_t values_len)
+{
+    const struct mkv__rdma_exposed *x = &conn->exposed[mkv__rdma_slot(request_id)];
+
     if (len % 16 != 0) {
         return false;
     }
@@ -446,14 +475,21 @@ bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t
         memcpy(range, ranges + i, sizeof(range));
         range[0] = le64toh(range[0]);
         range[1] = le64toh(range[1]);
-        if (!e->writable || range[0] > e->len || range[1] > e->len - range[0]) {
+        if (!e->writable || range[0] > e->len || range[1] > e->len - range[0] ||
+            x->in_message != (values != NULL) || (values && range[1] > values_len)) {
             return false;
+        }
+        if (values) {
+            place(e, range[0], values, range[1]);
+            mkv__counter_add(&conn->device->counts.copied, range[1]);
+            values += range[1];
+            values_len -= range[1];
         }
         if (range[1] > 0) {
             tell_range(conn, request_id, range[0], range[1]);
         }
     }
-    return true;
+    return values_len == 0;
 }
 
 /* The server's side -------------------------------------------------------------------------------- */
@@ -475,6 +511,18 @@ static bool run_decode(const uint8_t *in, struct mkv__rdma_run *run)
     return run->len > 0 && run->count > 0 && words[3] == 0;
 }
 
+void mkv__rdma_remote_new(struct mkv__rdma_remote *remote, uint64_t request_id)
+{
+    mkv__rdma_values_drop(remote);
+    remote->request_id = request_id;
+    remote->n = 0;
+    remote->n_ranges = 0;
+    remote->len = 0;
+    remote->there = remote->fencing = remote->replied = remote->ended = false;
+    remote->in_message = false;
+    remote->known = true;
+}
+
 int mkv__rdma_remote_take(struct mkv__conn *conn, uint64_t request_id, const uint8_t *bytes,
                           size_t len)
 {
@@ -482,11 +530,7 @@ int mkv__rdma_remote_take(struct mkv__conn *conn, uint64_t request_id, const uin
     uint32_t n = (uint32_t)(len / RUN_BYTES);
     struct mkv__rdma_run *runs;
 
-    remote->request_id = request_id;
-    remote->n = 0;
-    remote->n_ranges = 0;
-    remote->len = 0;
-    remote->there = remote->fencing = remote->replied = remote->ended = false;
+    mkv__rdma_remote_new(remote, request_id);
     if (len % RUN_BYTES != 0 || n > MKV_RDMA_RUNS_MAX) {
         return -EPROTO;
     }

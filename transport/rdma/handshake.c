@@ -34,7 +34,7 @@ static int try_send(struct mkv__rdma_qp *qp, size_t len)
     struct mkv__header header = {
         .version = MKV_WIRE_VERSION, .type = MKV_TYPE_TRY, .body_len = (uint32_t)len};
 
-    return mkv__rdma_put_message(qp, &header, NULL, 0, try_body, NULL);
+    return mkv__rdma_put_message(qp, &header, try_body, NULL);
 }
 
 void mkv__rdma_rails_free(struct mkv__conn *conn)

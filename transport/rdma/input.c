@@ -77,28 +77,35 @@ void mkv__rdma_last_look(struct mkv__conn *conn)
 
 static const char other_window[] = "closed a window that is not the reply's";
 
+static uint32_t values_of(const struct mkv__header *h)
+{
+    return (uint32_t)(h->aux >> 32);
+}
+
 static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const uint8_t *body,
                    const char **why_out)
 {
     struct mkv__conn *conn = qp->conn;
+    uint32_t before = (uint32_t)h->aux;
     struct mkv__message message = {
         .type = h->type,
         .cls = h->cls,
         .flags = h->flags,
-        .after_bulk = qp->index != 0 && !conn->server,
+        .after_bulk = (qp->index != 0 || values_of(h) > 0) && !conn->server,
         .request_id = h->request_id,
         .deadline_ms = h->deadline_ms,
-        .body = body + h->aux,
-        .body_len = h->body_len - (uint32_t)h->aux,
+        .body = body + before,
+        .body_len = h->body_len - before - values_of(h),
     };
 
     *why_out = "message of an impossible request";
-    if (mkv__rdma_slot(h->request_id) >= MKV_REQUESTS_MAX || h->aux > h->body_len) {
+    if (mkv__rdma_slot(h->request_id) >= MKV_REQUESTS_MAX || before > h->body_len - values_of(h) ||
+        (conn->server && values_of(h) > 0)) {
         return -EPROTO;
     }
     /* One that exposes nothing comes over another queue pair, perhaps behind the next of its slot. */
-    if (conn->server && h->aux > 0) {
-        int error = mkv__rdma_remote_take(conn, h->request_id, body, h->aux);
+    if (conn->server && before > 0) {
+        int error = mkv__rdma_remote_take(conn, h->request_id, body, before);
 
         *why_out = "malformed exposure";
         if (error) {
@@ -111,8 +118,11 @@ static int deliver(struct mkv__rdma_qp *qp, const struct mkv__header *h, const u
     }
     qp->invalidated = NULL;
     if (!conn->server && h->aux > 0) {
+        const uint8_t *values = body + h->body_len - values_of(h);
+
         *why_out = "wrote outside of the exposure";
-        if (!mkv__rdma_landed(conn, h->request_id, body, h->aux)) {
+        if (!mkv__rdma_landed(conn, h->request_id, body, before, values_of(h) > 0 ? values : NULL,
+                              values_of(h))) {
             return -EPROTO;
         }
     }
@@ -130,11 +140,13 @@ static int take(struct mkv__rdma_qp *qp, const uint8_t *frame, size_t len, const
 
     *why_out = "malformed message";
     if (len < MKV_HEADER_BYTES || mkv__header_decode(frame, &h) < 0 ||
-        len != MKV_HEADER_BYTES + (size_t)h.body_len) {
+        len != MKV_HEADER_BYTES + (size_t)h.body_len || values_of(&h) > h.body_len) {
         return -EPROTO;
     }
     *why_out = "wrong MAC or sequence";
-    error = mkv__seal_check(qp->receive_seal, frame, frame + MKV_HEADER_BYTES, h.body_len);
+    conn->prepared = false;
+    error = mkv__seal_check(qp->receive_seal, frame, frame + MKV_HEADER_BYTES,
+                            h.body_len - values_of(&h));
     if (error) {
         return error;
     }
@@ -259,6 +271,16 @@ static void completed(struct mkv__conn *conn, const struct ibv_wc *wc)
     }
 }
 
+/* While nothing comes: for what comes next. What fails here fails again when it matters. */
+static void prepare(struct mkv__conn *conn)
+{
+    for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
+        (void)mkv__seal_prepare(conn->qps[i]->send_seal);
+        (void)mkv__seal_prepare(conn->qps[i]->receive_seal);
+    }
+    conn->prepared = true;
+}
+
 static int drain(struct mkv__conn *conn)
 {
     struct ibv_wc wcs[POLL];
@@ -277,6 +299,8 @@ static int drain(struct mkv__conn *conn)
     }
     if (n > 0) {
         conn->idle_ns = 0;
+    } else if (!conn->prepared && conn->path == MKV_RDMA_ON_RAILS) {
+        prepare(conn);
     }
     return n;
 }

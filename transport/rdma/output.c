@@ -12,9 +12,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE      (MKV_RDMA_BUFFER - MKV_RDMA_PREFIX)
-#define KEPT       2u /* credits that messages leave for credits */
-#define COUNT_MASK 0x7fffffffu
+#define PIECE (MKV_RDMA_BUFFER - MKV_RDMA_PREFIX)
+#define KEPT  2u /* credits that messages leave for credits */
+#define LENT \
+    12u /* send buffers that messages may lie in before they leave: the others always come back */
+
+_Static_assert(LENT + 2 < MKV_RDMA_SENDS && MKV_RDMA_SENDS <= 32, "see step_message");
+
+/* Send buffers ----------------------------------------------------------------------------------- */
+
+static uint32_t buffers_left(const struct mkv__rdma_qp *qp)
+{
+    return (uint32_t)__builtin_popcount(qp->buffers);
+}
+
+/* The lowest, which is hot. Returns its number + 1. */
+static uint8_t buffer_take(struct mkv__rdma_qp *qp)
+{
+    uint32_t i = (uint32_t)__builtin_ctz(qp->buffers);
+
+    qp->buffers &= ~(1u << i);
+    return (uint8_t)(i + 1);
+}
 
 /* Jobs ------------------------------------------------------------------------------------------- */
 
@@ -79,10 +98,17 @@ void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int s
         job->after->link = job->link;
     }
     mkv__rdma_strays_put(qp->conn->endpoint, &job->strays);
+    mkv__rdma_buffer_put(qp, job->buffer);
     free(job);
     if (bulk) {
         uint64_t request_id = bulk->request_id;
+        struct mkv__rdma_remote *remote = &qp->conn->remotes[mkv__rdma_slot(request_id)];
 
+        if (remote->lent == bulk && mkv__rdma_values_keep(qp->conn, remote) < 0) {
+            status = -ECANCELED;
+            remote->n_ranges = 0;
+            mkv__rdma_values_drop(remote);
+        }
         bulk->done(bulk, status);
         mkv__rdma_fence_now(qp->conn, request_id);
     } else if (closes && status == 0) {
@@ -92,7 +118,10 @@ void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int s
 
 void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status)
 {
-    qp->n_posted = 0;
+    while (qp->n_posted > 0) {
+        mkv__rdma_buffer_put(
+            qp, qp->posted[(qp->posted_head + --qp->n_posted) % MKV_RDMA_DEPTH].buffer);
+    }
     qp->conn->endpoint->flight -= qp->flight;
     qp->flight = 0;
     mkv__rdma_feed(qp->conn->endpoint);
@@ -101,28 +130,57 @@ void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status)
     }
 }
 
-static struct mkv__rdma_job *message_new(const struct mkv__header *header, const void *extra,
-                                         size_t extra_len, const void *body)
+static uint8_t *append(uint8_t *at, const void *bytes, size_t len)
 {
-    struct mkv__header h = *header;
-    size_t len = MKV_HEADER_BYTES + extra_len + header->body_len;
-    struct mkv__rdma_job *job = calloc(1, sizeof(*job) + len);
+    if (len > 0 && bytes) {
+        memcpy(at, bytes, len);
+    }
+    return at + len;
+}
+
+/* A short one is written where it leaves from. */
+static struct mkv__rdma_job *message_alloc(struct mkv__rdma_qp *qp, size_t len)
+{
+    bool lent = len <= PIECE && buffers_left(qp) > MKV_RDMA_SENDS - LENT;
+    struct mkv__rdma_job *job = malloc(sizeof(*job) + (lent ? 0 : len));
 
     if (!job) {
         return NULL;
     }
-    h.aux = extra_len;
-    h.body_len = (uint32_t)(extra_len + header->body_len);
+    memset(job, 0, sizeof(*job)); /* not what is written next */
     job->kind = MKV_RDMA_MESSAGE;
-    job->request_id = header->request_id;
     job->len = len;
+    job->bytes = job->own;
+    if (lent) {
+        job->buffer = buffer_take(qp);
+        job->bytes = mkv__rdma_send_buffer(qp, job->buffer - 1u) + MKV_RDMA_PREFIX;
+    }
+    return job;
+}
+
+/* aux says what comes before the body, and what behind it. */
+static struct mkv__rdma_job *message_new(struct mkv__rdma_qp *qp, const struct mkv__header *header,
+                                         const void *body, const struct mkv__rdma_extra *extra)
+{
+    struct mkv__header h = *header;
+    size_t len = extra->before_len + header->body_len + extra->values_len;
+    struct mkv__rdma_job *job = message_alloc(qp, MKV_HEADER_BYTES + len);
+    uint8_t *at;
+
+    if (!job) {
+        return NULL;
+    }
+    h.aux = extra->before_len | (uint64_t)extra->values_len << 32;
+    h.body_len = (uint32_t)len;
+    job->request_id = header->request_id;
+    job->replies = header->type >= 32 && qp->conn->server;
+    job->sealed = len - extra->values_len;
+    job->invalidates = extra->invalidate != NULL;
+    job->rkey = extra->invalidate ? *extra->invalidate : 0;
     mkv__header_encode(&h, job->bytes);
-    if (extra_len > 0) {
-        memcpy(job->bytes + MKV_HEADER_BYTES, extra, extra_len);
-    }
-    if (body && header->body_len > 0) {
-        memcpy(job->bytes + MKV_HEADER_BYTES + extra_len, body, header->body_len);
-    }
+    at = append(job->bytes + MKV_HEADER_BYTES, extra->before, extra->before_len);
+    at = append(at, body, header->body_len);
+    append(at, extra->values, extra->values_len);
     return job;
 }
 
@@ -140,36 +198,18 @@ static int message_put(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job,
 }
 
 int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
-                          const void *extra, size_t extra_len, const void *body,
-                          const uint32_t *invalidate)
+                          const void *body, const struct mkv__rdma_extra *extra)
 {
-    struct mkv__rdma_job *job = message_new(header, extra, extra_len, body);
+    static const struct mkv__rdma_extra nothing;
 
-    if (job && invalidate) {
-        job->invalidates = true;
-        job->rkey = *invalidate;
-    }
-    return message_put(qp, job, job_queue);
+    return message_put(qp, message_new(qp, header, body, extra ? extra : &nothing), job_queue);
 }
 
 int mkv__rdma_put_first(struct mkv__rdma_qp *qp, const struct mkv__header *header)
 {
-    return message_put(qp, message_new(header, NULL, 0, NULL), job_queue_first);
-}
+    static const struct mkv__rdma_extra nothing;
 
-bool mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id)
-{
-    struct mkv__rdma_job *job = qp->jobs;
-
-    while (job &&
-           (job->kind != MKV_RDMA_MESSAGE || job->request_id != request_id || job->sent > 0)) {
-        job = job->next;
-    }
-    if (job) {
-        qp->conn->waiting -= job->len;
-        mkv__rdma_job_end(qp, job, 0);
-    }
-    return job != NULL;
+    return message_put(qp, message_new(qp, header, NULL, &nothing), job_queue_first);
 }
 
 int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
@@ -191,6 +231,20 @@ int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
     job->kind = kind;
     job->bulk = bulk;
     job_queue(qp, job);
+    return 0;
+}
+
+int mkv__rdma_put_over(struct mkv__rdma_qp *qp, struct mkv__bulk *bulk, bool moved)
+{
+    struct mkv__rdma_job *job = calloc(1, sizeof(*job));
+
+    if (!job) {
+        return -ENOMEM;
+    }
+    job->kind = MKV_RDMA_WRITE;
+    job->bulk = bulk;
+    job->piece = moved ? bulk->n_pieces : 0;
+    job_queue_first(qp, job);
     return 0;
 }
 
@@ -223,20 +277,11 @@ int mkv__rdma_put_invalidate(struct mkv__rdma_qp *qp, struct mkv__rdma_window *w
 
 /* Work requests ---------------------------------------------------------------------------------- */
 
-static uint8_t *buffer_take(struct mkv__rdma_qp *qp)
-{
-    uint8_t *buffer = mkv__rdma_send_buffer(qp, qp->next_buffer);
-
-    qp->next_buffer = (qp->next_buffer + 1) % MKV_RDMA_SENDS;
-    qp->buffers_used++;
-    return buffer;
-}
-
 static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
-                                   struct mkv__rdma_job *job, uint64_t bytes, bool buffer)
+                                   struct mkv__rdma_job *job, uint64_t bytes, uint8_t buffer)
 {
     struct ibv_send_wr *wr = &c->wrs[c->n];
-    uint32_t count = (qp->posted_head + qp->n_posted) & COUNT_MASK;
+    uint32_t count = (qp->posted_head + qp->n_posted) & MKV_RDMA_COUNT;
 
     memset(wr, 0, sizeof(*wr));
     wr->wr_id = count;
@@ -261,21 +306,18 @@ static struct ibv_send_wr *next_wr(struct mkv__rdma_qp *qp, struct mkv__rdma_cha
     return wr;
 }
 
+/* A buffer whose bytes lie in their place: it is the work request's. */
 static struct ibv_send_wr *put_send(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
-                                    struct mkv__rdma_job *job, const uint8_t *bytes, size_t len,
+                                    struct mkv__rdma_job *job, uint8_t number, size_t len,
                                     uint8_t flags)
 {
-    struct ibv_send_wr *wr = next_wr(qp, c, job, 0, true);
-    uint8_t *buffer = buffer_take(qp);
+    struct ibv_send_wr *wr = next_wr(qp, c, job, 0, number);
+    uint8_t *buffer = mkv__rdma_send_buffer(qp, number - 1u);
     uint16_t credits = htole16((uint16_t)*qp->owed);
 
     memset(buffer, 0, MKV_RDMA_PREFIX);
     memcpy(buffer, &credits, sizeof(credits));
     buffer[2] = flags;
-    if (len > 0) {
-        memcpy(buffer + MKV_RDMA_PREFIX, bytes, len);
-        mkv__counter_add(&qp->conn->device->counts.copied, len);
-    }
     wr->opcode = IBV_WR_SEND;
     wr->num_sge = 1;
     wr->sg_list[0] = (struct ibv_sge){(uintptr_t)buffer, (uint32_t)(MKV_RDMA_PREFIX + len),
@@ -288,11 +330,27 @@ static struct ibv_send_wr *put_send(struct mkv__rdma_qp *qp, struct mkv__rdma_ch
     return wr;
 }
 
+/* The next bytes of a message, in a buffer. */
+static uint8_t fill_buffer(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, size_t len)
+{
+    uint8_t number = job->buffer;
+
+    job->buffer = 0;
+    if (number == 0) {
+        number = buffer_take(qp);
+        memcpy(mkv__rdma_send_buffer(qp, number - 1u) + MKV_RDMA_PREFIX, job->bytes + job->sent,
+               len);
+        mkv__counter_add(&qp->conn->device->counts.copied, len);
+    }
+    return number;
+}
+
 /* Sequence numbers follow the order on the wire, so a message is sealed when it begins to leave. */
 static int seal(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job)
 {
+    qp->conn->prepared = false;
     return mkv__seal_apply(qp->send_seal, job->bytes, job->bytes + MKV_HEADER_BYTES,
-                           (uint32_t)(job->len - MKV_HEADER_BYTES));
+                           (uint32_t)job->sealed);
 }
 
 /* The next SEND of a message: 1; 0: it has to wait. */
@@ -304,14 +362,15 @@ static int step_message(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
     struct ibv_send_wr *wr;
     int error;
 
-    if (*qp->credits <= KEPT || qp->buffers_used + 1 >= MKV_RDMA_SENDS) {
+    /* One is left for credits. */
+    if (*qp->credits <= KEPT || (job->buffer == 0 && buffers_left(qp) < 2)) {
         return 0;
     }
     error = job->sent == 0 ? seal(qp, job) : 0;
     if (error) {
         return error;
     }
-    wr = put_send(qp, c, job, job->bytes + job->sent, now, now == left ? 1 : 0);
+    wr = put_send(qp, c, job, fill_buffer(qp, job, now), now, now == left ? 1 : 0);
     job->sent += now;
     if (job->sent == job->len) {
         if (job->invalidates) {
@@ -328,7 +387,7 @@ static int step_message(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
 static void step_window(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c,
                         struct mkv__rdma_job *job)
 {
-    struct ibv_send_wr *wr = next_wr(qp, c, job, 0, false);
+    struct ibv_send_wr *wr = next_wr(qp, c, job, 0, 0);
     struct mkv__rdma_window *w = job->window;
 
     mkv__rdma_job_unqueue(qp, job);
@@ -472,7 +531,7 @@ static int step_bulk(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c, struct 
     if (len == 0) {
         return -EPROTO;
     }
-    wr = next_wr(qp, c, job, len, false);
+    wr = next_wr(qp, c, job, len, 0);
     memcpy(wr->sg_list, sges, (size_t)n * sizeof(sges[0]));
     wr->num_sge = n;
     wr->opcode = job->kind == MKV_RDMA_WRITE ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
@@ -513,6 +572,9 @@ static bool end_empty(struct mkv__rdma_qp *qp)
         if (job->in_flight == 0) {
             bool nothing = job->piece >= job->bulk->n_pieces;
 
+            if (!nothing) { /* it was withdrawn before, and a reply behind it does not leave */
+                (void)mkv__rdma_unsay(qp, job->bulk->request_id);
+            }
             mkv__rdma_job_end(qp, job, nothing ? 0 : -ECANCELED);
         } else {
             job->aborted = true;
@@ -553,9 +615,9 @@ static int fill(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c)
             break;
         }
     }
-    if (c->n == 0 && *qp->owed >= MKV_RDMA_RECEIVES / 2 && *qp->credits > 0 &&
-        qp->buffers_used < MKV_RDMA_SENDS && qp->n_posted < MKV_RDMA_DEPTH) {
-        (void)put_send(qp, c, NULL, NULL, 0, 2);
+    if (c->n == 0 && *qp->owed >= MKV_RDMA_RECEIVES / 2 && *qp->credits > 0 && qp->buffers != 0 &&
+        qp->n_posted < MKV_RDMA_DEPTH) {
+        (void)put_send(qp, c, NULL, buffer_take(qp), 0, 2);
     }
     return 0;
 }
@@ -564,7 +626,7 @@ static int fill(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c)
  * be on its way is done. */
 static void signal_some(struct mkv__rdma_qp *qp, struct mkv__rdma_chain *c)
 {
-    uint32_t first = (qp->posted_head + qp->n_posted - c->n) & COUNT_MASK, since = 0;
+    uint32_t first = (qp->posted_head + qp->n_posted - c->n) & MKV_RDMA_COUNT, since = 0;
     uint64_t bytes = 0;
 
     for (uint32_t i = 0; i < c->n; i++) {
@@ -604,72 +666,4 @@ void mkv__rdma_flush(struct mkv__rdma_qp *qp)
         bound(chain);
         mkv__rdma_polled(qp->conn);
     }
-}
-
-/* Completions ------------------------------------------------------------------------------------ */
-
-/* Bytes of a read lie in place. False: the session or the job is gone. */
-static bool tell_landed(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint64_t len)
-{
-    struct mkv__bulk *bulk = job->bulk;
-
-    while (len > 0 && !job->aborted) {
-        const struct mkv__piece *p = &bulk->pieces[job->landed_piece];
-        uint64_t at = job->landed_at;
-        uint64_t here = p->len - at < len ? p->len - at : len;
-        uint32_t piece = job->landed_piece;
-
-        if (here == 0) {
-            job->landed_piece++;
-            job->landed_at = 0;
-            continue;
-        }
-        job->landed_at += here;
-        len -= here;
-        if (bulk->landed) {
-            bulk->landed(bulk, piece, at, (const uint8_t *)p->addr + at, here);
-        }
-        if (qp->conn->closing) {
-            return false;
-        }
-    }
-    return true;
-}
-
-void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id)
-{
-    struct mkv__conn *conn = qp->conn;
-    uint32_t n = (((uint32_t)wr_id - qp->posted_head) & COUNT_MASK) + 1;
-
-    if (n > qp->n_posted) {
-        mkv__rdma_conn_fail(conn, -EPROTO, "a completion of nothing");
-        return;
-    }
-    while (n-- > 0) {
-        struct mkv__rdma_posted *p = &qp->posted[qp->posted_head % MKV_RDMA_DEPTH];
-        struct mkv__rdma_job *job = p->job;
-        uint64_t bytes = p->bytes;
-
-        qp->posted_head = (qp->posted_head + 1) & COUNT_MASK;
-        qp->n_posted--;
-        qp->flight -= bytes;
-        conn->endpoint->flight -= bytes;
-        qp->buffers_used -= p->buffer;
-        if (!job) {
-            continue;
-        }
-        /* It is still counted as in flight while its owner is told, so that it stays. */
-        if (job->kind == MKV_RDMA_READ && !tell_landed(qp, job, bytes)) {
-            return;
-        }
-        if (--job->in_flight == 0 && !job->queued) {
-            mkv__rdma_job_end(qp, job, job->aborted ? -ECANCELED : 0);
-        }
-        if (conn->closing) {
-            return;
-        }
-    }
-    mkv__rdma_feed(conn->endpoint);
-    mkv__rdma_wake(conn);
-    mkv__rdma_up_if_all_is(conn);
 }

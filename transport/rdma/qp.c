@@ -89,6 +89,7 @@ static int qp_create(struct mkv__conn *conn, uint8_t index)
     qp->conn = conn;
     qp->index = index;
     qp->jobs_end = &qp->jobs;
+    qp->buffers = (uint32_t)((UINT64_C(1) << MKV_RDMA_SENDS) - 1);
     error = mkv__random(&qp->psn, sizeof(qp->psn));
     if (error) {
         return error;

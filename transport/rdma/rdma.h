@@ -24,10 +24,12 @@
 #define MKV_RDMA_BUFFER 8192u /* bytes of a receive buffer: the longest SEND */
 #define MKV_RDMA_RECEIVES \
     64u /* posted, of a session where its queue pairs share them, else of each */
-#define MKV_RDMA_SENDS       16u /* send buffers per queue pair */
+#define MKV_RDMA_SENDS       16u /* send buffers per queue pair, at most 32 */
 #define MKV_RDMA_INLINE      220u /* bytes of a SEND that should need no buffer, where the device can */
+#define MKV_RDMA_VALUES      4096u       /* bytes of values that come with the reply, at most */
 #define MKV_RDMA_PREFIX      8u          /* of each SEND: see output.c */
 #define MKV_RDMA_DEPTH       256u        /* work requests of a send queue */
+#define MKV_RDMA_COUNT       0x7fffffffu /* work requests are counted modulo this + 1 */
 #define MKV_RDMA_SIGNAL      32u         /* at most as many in a row without a completion */
 #define MKV_RDMA_SLICE       (1u << 20)  /* bytes of one WRITE or READ */
 #define MKV_RDMA_FLIGHT      (4u << 20)  /* bytes of bulk on their way per queue pair */
@@ -115,15 +117,20 @@ struct mkv__rdma_run {
 
 struct mkv__rdma_remote {
     uint64_t request_id;
-    bool there;   /* it may be written to and read from */
-    bool fencing; /* it was withdrawn, and the client waits for FENCED */
-    bool replied; /* behind the bulk */
-    bool ended;   /* by a reply that closes its window */
+    bool known;      /* there was a request so far */
+    bool there;      /* it may be written to and read from */
+    bool fencing;    /* it was withdrawn, and the client waits for FENCED */
+    bool in_message; /* it exposes nothing: its values go with the reply */
+    bool replied;    /* behind the bulk, or with it */
+    bool ended;      /* by a reply that closes its window */
     uint32_t n;
     uint64_t len;
     struct mkv__rdma_run *runs;
     uint64_t *ranges; /* that were written: offset and length each */
     uint32_t n_ranges;
+    const struct mkv__bulk *lent; /* whose values they are, until it is done; or NULL */
+    uint8_t *values;              /* those of bulks that are done, until they go; or NULL */
+    uint32_t values_len;
 };
 
 /* ---- queue pairs ----------------------------------------------------------------------------------- */
@@ -154,10 +161,14 @@ struct mkv__rdma_job {
     uint32_t slot; /* of the exposure */
     /* message */
     uint64_t request_id;
+    bool replies; /* to it */
     size_t len, sent;
+    size_t sealed;    /* without values at its end */
+    uint8_t buffer;   /* the send buffer that it lies in, + 1; 0: none, or it has left */
+    uint8_t *bytes;   /* there, or behind this */
     bool invalidates; /* its last SEND invalidates this window of the peer */
     uint32_t rkey;
-    uint8_t bytes[];
+    uint8_t own[];
 };
 
 /* A posted work request, until a completion says that it and all before it are done. */
@@ -165,7 +176,7 @@ struct mkv__rdma_posted {
     struct mkv__rdma_job *job; /* NULL: credits */
     uint64_t bytes;            /* of bulk */
     uint64_t posted_ns;
-    bool buffer; /* holds a send buffer */
+    uint8_t buffer; /* that it holds, + 1; 0: none */
 };
 
 /* What one doorbell announces. */
@@ -196,8 +207,8 @@ struct mkv__rdma_qp {
     uint32_t *owed;              /* receives posted again that the peer has not been told of */
     uint32_t inline_bytes;       /* a SEND that is not longer leaves without its buffer */
     const uint32_t *invalidated; /* what the SEND in hand has closed, not found yet; or NULL */
-    bool full; /* as much as there may be was on its way: more when half of it is done */
-    uint32_t buffers_used, next_buffer; /* of the send buffers, a ring */
+    bool full;        /* as much as there may be was on its way: more when half of it is done */
+    uint32_t buffers; /* send buffers that are free, a bit each */
 
     uint8_t *in; /* a message that arrives in several SENDs */
     size_t in_len, in_cap;
@@ -212,8 +223,9 @@ struct mkv__rdma_exposed {
     struct mkv__rdma_window *windows;
     uint32_t n_closing; /* windows that are being invalidated; then it is given back */
     bool told;          /* the peer knows it */
-    bool withdrawn;     /* CANCEL is sent, FENCED has not come */
-    uint64_t fence_ns;  /* then it is forced */
+    bool in_message; /* it is told of nothing but the length, and sends the bytes with its reply */
+    bool withdrawn;  /* CANCEL is sent, FENCED has not come */
+    uint64_t fence_ns; /* then it is forced */
 };
 
 enum mkv__rdma_counted { MKV_RDMA_NOT_COUNTED, MKV_RDMA_COUNTED_TCP, MKV_RDMA_COUNTED_RAILS };
@@ -225,6 +237,7 @@ struct mkv__conn {
     const struct mkv__conn_handlers *handlers;
     void *arg;
     bool server, opened, closing, want_writable, polled;
+    bool prepared; /* the MACs of the messages to come */
     char name[300];
     enum mkv__rdma_path path;
     const struct mkv__hello *peer;   /* of the tcp session */
@@ -407,19 +420,27 @@ void mkv__rdma_qps_destroy(struct mkv__conn *conn);
 int mkv__rdma_receive(struct mkv__conn *conn, uint32_t i);
 
 /* output.c */
-/* invalidate: a window of the peer that ends with this message; NULL: none. */
+/* What a message carries beside its body. */
+struct mkv__rdma_extra {
+    const void *before; /* the body */
+    size_t before_len;
+    const void *values; /* behind it; not sealed */
+    size_t values_len;
+    const uint32_t *invalidate; /* a window of the peer that ends with this message; NULL: none */
+};
+/* extra: NULL: nothing. */
 int mkv__rdma_put_message(struct mkv__rdma_qp *qp, const struct mkv__header *header,
-                          const void *extra, size_t extra_len, const void *body,
-                          const uint32_t *invalidate);
+                          const void *body, const struct mkv__rdma_extra *extra);
 /* Without a body, before all that has not begun to leave. */
 int mkv__rdma_put_first(struct mkv__rdma_qp *qp, const struct mkv__header *header);
-/* A message about this request that has not begun to leave does not. False: there is none. */
-bool mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id);
 int mkv__rdma_put_bind(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window, bool writable);
 int mkv__rdma_put_invalidate(struct mkv__rdma_qp *qp, struct mkv__rdma_window *window,
                              uint32_t slot);
 int mkv__rdma_put_bulk(struct mkv__rdma_qp *qp, enum mkv__rdma_job_kind kind,
                        struct mkv__bulk *bulk);
+/* Nothing of a write is to be moved, since it has moved or its request was withdrawn: its owner is told
+ * in this turn. */
+int mkv__rdma_put_over(struct mkv__rdma_qp *qp, struct mkv__bulk *bulk, bool moved);
 void mkv__rdma_flush(struct mkv__rdma_qp *qp);
 /* It leaves the list of those that wait for others' transfers. */
 void mkv__rdma_unstarve(struct mkv__conn *conn);
@@ -428,9 +449,11 @@ void mkv__rdma_feed(struct mkv__endpoint *ep);
 void mkv__rdma_job_unqueue(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job);
 /* Tells the owner of a bulk, and frees the job. */
 void mkv__rdma_job_end(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, int status);
+void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status);
+
+/* sent.c */
 /* A completion of this queue pair's send queue: all up to it are done. */
 void mkv__rdma_sent(struct mkv__rdma_qp *qp, uint64_t wr_id);
-void mkv__rdma_jobs_drop(struct mkv__rdma_qp *qp, int status);
 
 /* input.c */
 /* The session is over, and the peer may have been the first to see that: tells a cause that lies
@@ -458,14 +481,23 @@ int mkv__rdma_exposure_encode(struct mkv__conn *conn, uint64_t request_id, uint8
 /* Server: what came with a request. */
 int mkv__rdma_remote_take(struct mkv__conn *conn, uint64_t request_id, const uint8_t *bytes,
                           size_t len);
+/* Server: another request of the slot, which exposes nothing so far. */
+void mkv__rdma_remote_new(struct mkv__rdma_remote *remote, uint64_t request_id);
 /* The bytes at offset that lie together: how many, and where. 0: outside. */
 uint64_t mkv__rdma_remote_at(const struct mkv__rdma_remote *remote, uint64_t offset,
                              uint64_t *address_out, uint32_t *rkey_out);
-/* Client: bytes that the server says it has written. False: not of this exposure. */
+/* Client: bytes that the server says it has written, or that came with its reply: values, NULL where
+ * none did. False: not of this exposure. */
 bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t *ranges,
-                      size_t len);
+                      size_t len, const uint8_t *values, size_t values_len);
 
 /* bulk.c */
+/* Copies values that are still a bulk's, which is done. */
+int mkv__rdma_values_keep(struct mkv__conn *conn, struct mkv__rdma_remote *remote);
+/* The reply to this request, if it has not begun to leave, does not. False: there is none. */
+bool mkv__rdma_unsay(struct mkv__rdma_qp *qp, uint64_t request_id);
+/* Forgets those that were to go with a reply, or have gone. */
+void mkv__rdma_values_drop(struct mkv__rdma_remote *remote);
 int mkv__rdma_write(struct mkv__conn *conn, struct mkv__bulk *bulk);
 int mkv__rdma_read(struct mkv__conn *conn, struct mkv__bulk *bulk);
 void mkv__rdma_abort(struct mkv__conn *conn, struct mkv__bulk *bulk);
@@ -490,6 +522,11 @@ static inline uint32_t mkv__rdma_slot(uint64_t request_id)
 static inline struct mkv__rdma_qp *mkv__rdma_bulk_qp(struct mkv__conn *conn, uint64_t request_id)
 {
     return conn->qps[1 + mkv__rdma_slot(request_id) % (MKV_RDMA_QPS - 1)];
+}
+
+static inline void mkv__rdma_buffer_put(struct mkv__rdma_qp *qp, uint8_t buffer)
+{
+    qp->buffers |= buffer ? 1u << (buffer - 1) : 0;
 }
 
 /* Receive buffers come first, send buffers after them. */
