@@ -154,16 +154,19 @@ round_checked() {
 }
 
 # The calls of the thread that rings, from its nth doorbell to its last. POST_SEND is command 28 of verbs,
-# REQ_NOTIFY_CQ 23.
+# REQ_NOTIFY_CQ 23. Of a worker that polls (NTH is not 0) what lies between a pause (a wait that takes
+# time) and the 8th doorbell after it is left out, and pauses are counted.
 count_calls() { # TRACE NAME NTH
     awk '/uverbs.*"\\34/ {print $1; exit}' "$1" >"$work/thread"
-    awk -v thread="$(cat "$work/thread")" -v name="$2" -v skip="$3" '$1 != thread {next}
+    awk -v thread="$(cat "$work/thread")" -v name="$2" -v skip="$3" -v polls="$3" '$1 != thread {next}
         skip > 0 {skip -= /uverbs.*"\\34/; next}
         /uverbs/ && /write\(/ {n = /"\\34/ ? "doorbell" : /"\\27/ ? "notify" : "other_verb"}
         !/uverbs/ || !/write\(/ {n = match($0, /[a-z_0-9]+\(/) ? substr($0, RSTART, RLENGTH - 1) : ""}
+        polls && n == "epoll_pwait2" && !/tv_sec=0, tv_nsec=0}/ {pauses++; after = 8}
+        n == "doorbell" && after > 0 {after--; split("", near); next}
         n == "doorbell" {for (m in near) c[m] += near[m]; split("", near); c[n]++; rung = 1; next}
         rung && n != "" {near[n]++}
-        END {for (n in c) print "@ " name "_" n, 0, c[n]}' "$1"
+        END {if (polls) print "@ " name "_pauses", 0, pauses + 0; for (n in c) print "@ " name "_" n, 0, c[n]}' "$1"
 }
 
 stat_of() { # NAME
