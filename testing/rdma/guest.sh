@@ -111,20 +111,38 @@ tcp_is_enough_for_auto() {
 
 resident() { sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$server/status"; }
 
+# Sessions over queue pairs so far, and bytes of values that devices have moved.
+moved_so_far() {
+    "$memkv" stat --json --transport tcp | python3 -c 'import json, sys
+rails = json.load(sys.stdin)["transport"]["rails"]
+print(sum(r["sessions"] for r in rails), sum(r["moved_bytes"] for r in rails))'
+}
+
+# Four at a time, in turns while the server reads and while it writes: what is 24 MiB takes longer.
 killed_clients_leave_nothing() (
     set -e
     before=$(resources)
     descriptors=$(ls "/proc/$server/fd" | wc -l)
+    read -r sessions moved < <(moved_so_far)
+    head -c 24M /dev/urandom >"$work/large"
     for i in {1..25}; do
+        ((i % 2)) || "$memkv" put large "$work/large"
         clients=()
         for _ in {1..4}; do
-            "$memkv" bench --op get --size 1M --batch 8 --seconds 5 >/dev/null 2>&1 &
+            if ((i % 2)); then
+                "$memkv" bench --op set --size 1M --batch 8 --seconds 9 -s "$address" --transport rdma >/dev/null 2>&1 &
+            else
+                "$memkv" get large --transport rdma >/dev/null 2>&1 &
+            fi
             clients+=($!)
         done
         sleep 1.$((i % 10))
         kill -9 "${clients[@]}" && wait "${clients[@]}" 2>/dev/null || true
         ((i != 1)) || warm=$(resident)
     done
+    read -r sessions_now moved_now < <(moved_so_far)
+    echo "$((sessions_now - sessions)) sessions, $(((moved_now - moved) >> 20)) MiB moved"
+    ((sessions_now - sessions > 80 && (moved_now - moved) >> 20 > 500))
     for _ in {1..100}; do
         [[ $(resources) == "$before" ]] && break
         sleep 0.1
