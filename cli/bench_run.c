@@ -128,8 +128,8 @@ static bool prepare(struct runner *r, const struct bench_case *c, struct mkv_cli
             return false;
         }
     }
-    if (c->op ==
-        MKV_OP_SET) { /* connections are made by the first batch; what it lacks the next will, too */
+    /* Connections are made by the first batch. What it lacks the next ones will lack, too. */
+    if (c->op == MKV_OP_SET) {
         r->at = c->batch;
         name_batch(r, MKV_OP_SET, 0);
         (void)one_batch(r, MKV_OP_SET, 0);

@@ -46,7 +46,6 @@ struct mkv__worker {
     struct mkv__queue inbox;
     uint32_t state;    /* atomic: AWAKE, ASLEEP or CALLED, and TAKEN */
     uint32_t takes;    /* atomic: how often it was taken */
-    bool taken;        /* as the owner knows */
     bool stands_by;    /* atomic: the thread waits only for its eventfd */
     uint64_t until_ns; /* when the thread's wait for descriptors ends */
     uint32_t ending;   /* atomic */
@@ -274,7 +273,7 @@ static void stand_by(struct mkv__worker *w)
 static void sleep_for(struct mkv__worker *w, uint64_t wait_ns)
 {
     struct mkv__poll_event events[MKV__POLL_EVENTS];
-    uint32_t mine = w->taken ? TAKEN : 0, takes = w->takes;
+    uint32_t mine = __atomic_load_n(&w->state, __ATOMIC_RELAXED) & TAKEN, takes = w->takes;
     bool more = !mkv__queue_empty(&w->inbox);
     if (mine == 0) {
         w->until_ns = w->now_ns + MKV_MIN(wait_ns, UINT64_MAX - w->now_ns);
@@ -539,7 +538,6 @@ bool mkv__worker_take(struct mkv__worker *w)
         return false;
     }
     __atomic_store_n(&w->takes, w->takes + 1, __ATOMIC_RELAXED);
-    w->taken = true;
     own(w, pthread_self());
     return true;
 }
@@ -552,7 +550,6 @@ void mkv__worker_give(struct mkv__worker *w, bool busy)
     bool call = busy || news || w->deferred != NULL || !mkv__queue_empty(&w->inbox) ||
                 __atomic_load_n(&w->ending,
                                 __ATOMIC_ACQUIRE); /* a turn may have cleared its call */
-    w->taken = false;
     own(w, w->self);
     __atomic_store_n(&w->state, ASLEEP, __ATOMIC_SEQ_CST);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);

@@ -58,14 +58,9 @@ static void a_cancel_comes_first(void **state)
 
     (void)state;
     replies = 0;
-    case_open(&rig);
-    memory_init(&rig.mine, &rig.client, 1, 9000, false);
-    memory_init(&rig.theirs, &rig.server, 1, 9000, false);
-    memory_fill(&rig.theirs, 77);
+    case_begin(&rig, true, 1, 1, 9000);
     rig.server.on_message = serve;
     rig.client.on_message = got;
-    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), true), 0);
-    assert_int_equal(end_send(&rig.client, 32, ID(3, 5), false, "go", 2), 0);
     assert_true(rig_until(&rig, &rig.client.messages, 1));
     case_conceal(&rig, true);
     raw(rig.client.conn, 1, MKV_TYPE_CANCEL, ID(3, 6), NULL, 0, NULL, 0, NULL, 0);

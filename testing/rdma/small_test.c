@@ -212,15 +212,8 @@ static void sets_are_read(void **state)
     struct rig rig;
 
     (void)state;
-    case_open(&rig);
     before = counts();
-    memory_init(&rig.mine, &rig.client, 1, 100, false);
-    memory_init(&rig.theirs, &rig.server, 1, 100, false);
-    memory_fill(&rig.mine, 77);
-    rig.server.on_message = case_serve_read;
-    rig.theirs.on_done = case_reply_when_done;
-    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), false), 0);
-    assert_int_equal(end_send(&rig.client, 33, ID(3, 5), false, "go", 2), 0);
+    case_begin(&rig, false, 1, 1, 100);
     assert_true(rig_until(&rig, &rig.client.messages, 1));
     after = counts();
     assert_int_equal(after.reads - before.reads, 1);

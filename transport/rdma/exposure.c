@@ -419,41 +419,29 @@ static uint32_t piece_at(const struct mkv__exposure *e, uint64_t offset)
     return low;
 }
 
-/* Tells the owner of one range. */
-static void tell_range(struct mkv__conn *conn, uint64_t request_id, uint64_t offset, uint64_t len)
+/* Tells the owner of one range; where its bytes came with the message they go to their place first. */
+static void tell_range(struct mkv__conn *conn, uint64_t request_id, uint64_t offset, uint64_t len,
+                       const uint8_t *values)
 {
     struct mkv__exposure *e = wanted(conn, request_id);
-    uint32_t p = piece_at(e, offset);
 
-    while (len > 0 && e && e->landed) {
-        const struct mkv__piece *piece = &e->pieces[p++];
+    for (uint32_t p = piece_at(e, offset); len > 0 && e && (values || e->landed); p++) {
+        const struct mkv__piece *piece = &e->pieces[p];
         uint64_t at = offset - piece->offset;
         uint64_t here = piece->len - at < len ? piece->len - at : len;
+        uint8_t *to = (uint8_t *)piece->addr + at;
 
-        if (here > 0) {
-            e->landed(e, offset, (uint8_t *)piece->addr + at, here);
+        if (values && here > 0) {
+            memcpy(to, values, here);
+            mkv__counter_add(&conn->device->counts.copied, here);
+            values += here;
+        }
+        if (e->landed && here > 0) {
+            e->landed(e, offset, to, here);
         }
         offset += here;
         len -= here;
         e = wanted(conn, request_id);
-    }
-}
-
-/* Bytes that came with a message go to where they belong. */
-static void place(const struct mkv__exposure *e, uint64_t offset, const uint8_t *bytes,
-                  uint64_t len)
-{
-    for (uint32_t p = piece_at(e, offset); len > 0; p++) {
-        const struct mkv__piece *piece = &e->pieces[p];
-        uint64_t at = offset - piece->offset;
-        uint64_t here = piece->len - at < len ? piece->len - at : len;
-
-        if (here > 0) {
-            memcpy((uint8_t *)piece->addr + at, bytes, here);
-        }
-        bytes += here;
-        offset += here;
-        len -= here;
     }
 }
 
@@ -479,14 +467,12 @@ bool mkv__rdma_landed(struct mkv__conn *conn, uint64_t request_id, const uint8_t
             x->in_message != (values != NULL) || (values && range[1] > values_len)) {
             return false;
         }
+        if (range[1] > 0) {
+            tell_range(conn, request_id, range[0], range[1], values);
+        }
         if (values) {
-            place(e, range[0], values, range[1]);
-            mkv__counter_add(&conn->device->counts.copied, range[1]);
             values += range[1];
             values_len -= range[1];
-        }
-        if (range[1] > 0) {
-            tell_range(conn, request_id, range[0], range[1]);
         }
     }
     return values_len == 0;
