@@ -345,7 +345,6 @@ static void ping(struct mkv__conn *conn, uint64_t now)
     uint64_t idle = conn->endpoint->options.idle_ping_ns;
 
     if (now - conn->heard_ns < idle) {
-        conn->silences = 0;
         mkv__timer_set(conn->endpoint->worker, &conn->timer, conn->heard_ns + idle);
         return;
     }

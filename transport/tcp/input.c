@@ -359,6 +359,7 @@ static int read_once(struct mkv__tcp_lane *lane, uint64_t *taken)
     *taken += (uint64_t)got;
     if (lane->conn) {
         lane->conn->heard_ns = mkv__worker_now(lane->endpoint->worker);
+        lane->conn->silences = 0;
     }
     if ((uint64_t)got > body) {
         lane->in_end += (size_t)got - body;

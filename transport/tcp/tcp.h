@@ -134,7 +134,7 @@ struct mkv__conn {
     struct mkv__deferred pump;
     struct mkv__timer timer; /* start, connect timeout, ping */
     uint64_t heard_ns, give_up_ns;
-    unsigned silences;
+    unsigned silences; /* pings since it was heard last */
     struct sockaddr_storage addresses[MKV_TCP_ADDRESSES];
     unsigned n_addresses, address;
     struct mkv__tcp_resolver *resolver;
