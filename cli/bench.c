@@ -173,6 +173,7 @@ static void print_json(const struct bench_case *c, const struct bench_row *r)
     json_object_set_new(o, "p50_us", json_real(r->p50_us));
     json_object_set_new(o, "p99_us", json_real(r->p99_us));
     json_object_set_new(o, "p999_us", json_real(r->p999_us));
+    json_object_set_new(o, "max_us", json_real(r->max_us));
     json_object_set_new(o, "cpu_cores", json_real(r->cpu_cores));
     json_object_set_new(o, "ceiling_bytes_per_s",
                         c->no_ceiling ? json_null() : json_real(r->ceiling_bytes_per_s));

@@ -23,7 +23,7 @@ struct bench_case {
 
 struct bench_row {
     uint64_t batches, failed;
-    double p50_us, p99_us, p999_us; /* of a batch */
+    double p50_us, p99_us, p999_us, max_us; /* of a batch */
     double cpu_cores;
     double bytes_per_s, keys_per_s;    /* exists: bytes of requests and replies */
     double ceiling_bytes_per_s, ratio; /* 0: no ceiling */

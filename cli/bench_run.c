@@ -194,6 +194,7 @@ static void percentiles(const struct runner *runners, unsigned n, struct bench_r
     row->p50_us = (double)mkv__hist_percentile(all, 50) / 1e3;
     row->p99_us = (double)mkv__hist_percentile(all, 99) / 1e3;
     row->p999_us = (double)mkv__hist_percentile(all, 99.9) / 1e3;
+    row->max_us = (double)mkv__hist_percentile(all, 100) / 1e3;
 }
 
 /* Bytes of a batch's request and reply beside its values. */

@@ -18,6 +18,7 @@ FIELDS = {
     "p50_us": float,
     "p99_us": float,
     "p999_us": float,
+    "max_us": float,
     "cpu_cores": float,
     "ceiling_bytes_per_s": float,
     "ratio": float,
@@ -29,7 +30,7 @@ FIELDS = {
 def check_row(row):
     assert {name: type(value) for name, value in row.items()} == FIELDS
     assert row["bytes_per_s"] > 0 and row["keys_per_s"] > 0 and row["cpu_cores"] > 0
-    assert 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"]
+    assert 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"] <= row["max_us"]
     assert row["ceiling_bytes_per_s"] > 0 and row["transport"] == "tcp"
     assert row["ratio"] == pytest.approx(row["bytes_per_s"] / row["ceiling_bytes_per_s"], rel=1e-3)
     if row["op"] != "exists":

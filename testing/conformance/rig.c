@@ -187,8 +187,10 @@ void rig_fini(struct rig *rig)
         mkv__worker_turn(rig->server_worker[i], 0); /* lanes on their way */
         rig->t->endpoint_close(&rig->server_endpoint[i]);
     }
+    mkv__worker_stop(rig->client_worker);
     mkv__worker_destroy(&rig->client_worker);
     for (int i = 0; i < 2; i++) {
+        mkv__worker_stop(rig->server_worker[i]);
         mkv__worker_destroy(&rig->server_worker[i]);
     }
     assert_null(rig->client.conn);

@@ -374,23 +374,23 @@ static void device_fill(struct fake_device *d, unsigned i)
     snprintf(d->name, sizeof(d->name), "fake%u", i);
 }
 
+static struct mkv__verbs table = {
+    .fork_init = fork_init,
+    .get_device_list = get_device_list,
+    .free_device_list = free_device_list,
+    .get_device_name = get_device_name,
+    .open_device = open_device,
+    .close_device = close_device,
+    .query_device = query_device,
+    .query_port = query_port,
+    .query_gid_table = query_gid_table,
+    .get_async_event = get_async_event,
+    .ack_async_event = ack_async_event,
+    .wc_status_str = wc_status_str,
+};
+
 void fake_verbs_begin(unsigned n)
 {
-    static struct mkv__verbs table = {
-        .fork_init = fork_init,
-        .get_device_list = get_device_list,
-        .free_device_list = free_device_list,
-        .get_device_name = get_device_name,
-        .open_device = open_device,
-        .close_device = close_device,
-        .query_device = query_device,
-        .query_port = query_port,
-        .query_gid_table = query_gid_table,
-        .get_async_event = get_async_event,
-        .ack_async_event = ack_async_event,
-        .wc_status_str = wc_status_str,
-    };
-
     memset(&fake_world, 0, sizeof(fake_world));
     fake_world.n = n < FAKE_DEVICES ? n : FAKE_DEVICES;
     fake_world.next_key = 0x1000;
@@ -405,6 +405,13 @@ void fake_verbs_begin(unsigned n)
 void fake_verbs_end(void)
 {
     mkv__verbs_use(NULL);
+}
+
+void fake_verbs_far(unsigned device, uint32_t ms, int error)
+{
+    fake_world.devices[device].far_ms = ms;
+    fake_world.devices[device].far_error = error;
+    table.at_once = false;
 }
 
 struct fake_device *fake_verbs_device(unsigned i)

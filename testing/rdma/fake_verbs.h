@@ -42,6 +42,8 @@ struct fake_device {
     bool deaf;       /* nothing arrives at it */
     uint32_t narrow; /* packets of more bytes do not arrive at it; 0: all do */
     bool fatal;      /* DEVICE_FATAL has come */
+    uint32_t far_ms; /* connecting a queue pair takes so long, see fake_verbs_far */
+    int far_error;   /* and ends so; errno */
     int failing_mrs; /* so many registrations fail with ENOMEM; -1: all */
     int lost_cqes;   /* a completion queue has so many entries less than it says */
     struct fake_gid gids[FAKE_GIDS];
@@ -51,6 +53,7 @@ struct fake_device {
 struct fake_counts {
     /* that exist */
     uint64_t lists, contexts, pds, mrs, mws, channels, cqs, srqs, qps;
+    uint64_t connecting; /* calls that connect a queue pair */
     uint64_t registered; /* bytes */
     /* that there have been */
     uint64_t made; /* objects of all kinds */
@@ -84,6 +87,9 @@ void fake_verbs_relaxed(bool relaxed);
 void fake_verbs_wire_mtu(uint32_t bytes);
 /* The nth work request (from 1) of this opcode, -1: of any, that would move from now on ends so. */
 void fake_verbs_fail(int opcode, uint32_t nth, enum ibv_wc_status status, uint32_t vendor_error);
+/* Connecting a queue pair of this device blocks its caller for so long, and ends with this errno, 0: none.
+ * From now on all devices are connected as those that block, on threads. */
+void fake_verbs_far(unsigned device, uint32_t ms, int error);
 /* From now on a SEND with invalidate closes another window of its receiver, if there is one. */
 void fake_verbs_wrong_window(bool wrong);
 /* Tells all who have the device open, and does what it says: a port goes down or up, queue pairs fail

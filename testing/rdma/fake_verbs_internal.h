@@ -118,6 +118,7 @@ struct fake_qp {
     struct fake_receives receives;
     uint64_t unacknowledged;
     bool last_told;
+    bool connecting;
 };
 
 struct fake_world {

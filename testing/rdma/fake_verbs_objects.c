@@ -414,11 +414,38 @@ void fake_qp_state(struct fake_qp *qp, enum ibv_qp_state state)
     }
 }
 
+/* As a kernel does that resolves an address. */
+static int look_for_peer(struct fake_qp *qp)
+{
+    const struct fake_device *d = fake_device_of(qp->ibv.context);
+    uint32_t ms = d->far_ms;
+    int error = d->far_error;
+
+    if (ms > 0) {
+        fake_lock();
+        W.counts.connecting++;
+        qp->connecting = true;
+        fake_unlock();
+        usleep(ms * 1000);
+        fake_lock();
+        W.counts.connecting--;
+        qp->connecting = false;
+        fake_unlock();
+    }
+    return error;
+}
+
 static int modify_qp(struct ibv_qp *ibv, struct ibv_qp_attr *a, int mask)
 {
     struct fake_qp *qp = (struct fake_qp *)ibv;
     int error = 0;
 
+    if (a->qp_state == IBV_QPS_RTR) {
+        error = look_for_peer(qp);
+        if (error) {
+            return error;
+        }
+    }
     fake_lock();
     if (!(mask & IBV_QP_STATE) || fake_device_of(ibv->context)->fatal) {
         error = EINVAL;
@@ -499,6 +526,9 @@ static int destroy_qp(struct ibv_qp *ibv)
         fake_unlock();
         return EINVAL;
     }
+    if (qp->connecting) {
+        fake_misuse("a queue pair is destroyed that is being connected: EBUSY");
+    }
     if (qp->unacknowledged > 0) {
         fake_misuse("a queue pair is destroyed with events not acknowledged: it would wait");
     }
@@ -522,6 +552,7 @@ void fake_objects_fill(struct mkv__verbs *table)
     table->ack_cq_events = ack_cq_events;
     table->create_qp = create_qp;
     table->modify_qp = modify_qp;
+    table->at_once = true;
     table->destroy_qp = destroy_qp;
     table->create_srq = create_srq;
     table->destroy_srq = destroy_srq;

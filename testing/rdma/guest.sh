@@ -154,6 +154,28 @@ killed_clients_leave_nothing() (
     "$memkv" get value "$work/back" && cmp "$work/value" "$work/back"
 )
 
+# The other wire does not lead to it: the kernel looks for the way for a second or two, each time.
+strangers_hold_nobody_up() (
+    set -e
+    there=10.0.0.2:9902
+    MEMKV_SERVERS='' MEMKV_RDMA_DEVICES=rxe2 "$memkv" serve --listen "$there" --memory 64M >"$work/one" 2>"$work/one.log" &
+    one=$!
+    trap 'kill -TERM $one $stranger 2>/dev/null' EXIT
+    until grep -q listening "$work/one"; do sleep 0.1; done
+    MEMKV_CONNECT_TIMEOUT=500ms MEMKV_RDMA_DEVICES=rxe1 "$memkv" bench -s "$there" --op exists --batch 1 \
+        --seconds 12 --ceiling none -v >/dev/null 2>"$work/stranger" &
+    stranger=$!
+    "$memkv" bench -s "$there" --transport rdma --op get --size 4K --batch 1 --seconds 10 --ceiling none \
+        --json | tee "$work/neighbour"
+    wait "$stranger"
+    cat "$work/stranger"
+    grep -q "rxe2 does not reach 10.0.1.1" "$work/one.log"
+    grep -q "rxe[12] does not reach 10.0" "$work/stranger"
+    longest=$(sed -n 's/.*"max_us": *\([0-9]*\).*/\1/p' "$work/neighbour")
+    echo "longest get: $longest us"
+    ((longest < 700000))
+)
+
 auto_stays_on_tcp() (
     set -e
     "$memkv" put there - -v <<<yes 2>&1 | tee "$work/put"
@@ -202,6 +224,7 @@ check "another key is refused" another_key_is_refused
 check "a client on tcp, a server with rdma" tcp_is_enough_for_auto
 doctor_with_rdma
 check "killed clients leave nothing" killed_clients_leave_nothing
+check "strangers hold nobody up" strangers_hold_nobody_up
 check "forks with transfers in flight" "$programs/forks" "$address"
 check "a rail goes down and comes up" "$programs/links" "$address"
 check "over to tcp and back" "$programs/rails" "$address"

@@ -86,6 +86,7 @@ void mkv__rdma_conn_fail(struct mkv__conn *conn, int error, const char *why)
     mkv__worker_undefer(ep->worker, &conn->pump);
     mkv__rdma_unstarve(conn);
     mkv__rdma_qps_destroy(conn);
+    mkv__rdma_connects_forget(conn);
     conn->tcp = NULL;
     if (tcp) {
         mkv__tcp.close(tcp);

@@ -32,6 +32,7 @@ static void endpoint_free(struct mkv__endpoint *ep)
         mkv__worker_remove_poller(ep->worker, &ep->poller);
     }
     reap(ep);
+    mkv__rdma_leftovers_end(ep);
     while (ep->regions) {
         mkv__rdma_region_remove(ep, ep->regions->base, ep->regions->len);
     }

@@ -114,11 +114,17 @@ void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason
 void mkv__rdma_unheard(struct mkv__conn *conn)
 {
     bool touched = false;
+    char text[sizeof(conn->why)];
 
     for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
         touched |= conn->qps[i] && conn->qps[i]->touched;
     }
-    if (touched) {
+    if (mkv__rdma_connects(conn->qps[0]) || mkv__rdma_connects(conn->qps[1])) {
+        snprintf(text, sizeof(text),
+                 "%s has found no way to the server in time (are both in one network?)",
+                 conn->device->name);
+        mkv__rdma_shake_failed(conn, MKV_REASON_SILENCE, text);
+    } else if (touched) {
         mkv__rdma_shake_failed(conn, MKV_REASON_MTU,
                                "short messages came over the queue pairs, and no long ones (is the "
                                "MTU the same all the way?)");
@@ -214,7 +220,7 @@ static void up(struct mkv__conn *conn)
     mkv__rdma_describe(conn, text, sizeof(text));
     MKV_INFO(ep->options.log, "%s: over %s", conn->name, text);
     if (conn->told) {
-        conn->told = false;
+        conn->told = conn->told_cause = false;
         mkv__counter_inc(&ep->to_rdma);
     }
     mkv__rdma_count(conn);
@@ -301,17 +307,42 @@ static bool same_type(struct mkv__conn *conn, const struct mkv__hello *peer)
     return theirs == conn->gid_type;
 }
 
+/* After the queue pair is connected: what it has to say, and what follows when all is said. */
+static int go_on(struct mkv__rdma_qp *qp)
+{
+    struct mkv__conn *conn = qp->conn;
+    int error = 0;
+
+    if (qp->answer_type) {
+        error = tell_rail(qp, qp->answer_type, qp->answer, qp->answer_len);
+        qp->answer_type = 0;
+    }
+    if (!error && mkv__handshake_done(qp->handshake)) {
+        error = mkv__handshake_seals(qp->handshake, &qp->send_seal, &qp->receive_seal);
+        if (!error && ++conn->n_up == MKV_RDMA_QPS) {
+            error = try_out(conn);
+        }
+    }
+    return error;
+}
+
 static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body, size_t len)
 {
     struct mkv__conn *conn = qp->conn;
-    uint8_t out[MKV_HANDSHAKE_MAX], answer = 0;
-    size_t out_len = 0;
-    int got = mkv__handshake_take(qp->handshake, type, body, len, &answer, out, sizeof(out),
-                                  &out_len, conn->why);
+    size_t ignored = 0;
+    int got;
 
+    if (mkv__rdma_connects(qp)) {
+        snprintf(conn->why, sizeof(conn->why), "handshake of a queue pair out of turn");
+        return -EPROTO;
+    }
+    qp->answer_type = 0;
+    got = mkv__handshake_take(qp->handshake, type, body, len, &qp->answer_type, qp->answer,
+                              sizeof(qp->answer), &ignored, conn->why);
     if (got < 0) {
         return got;
     }
+    qp->answer_len = (size_t)got;
     if (!qp->up) {
         const struct mkv__hello *peer = mkv__handshake_peer(qp->handshake);
         int error = 0;
@@ -319,31 +350,66 @@ static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body,
         if (!same_type(conn, peer)) {
             return -ENODEV;
         }
-        error = mkv__rdma_qp_up(qp, peer->extra, peer->extra_len);
+        error = mkv__rdma_qp_meet(qp, peer->extra, peer->extra_len);
         if (error) {
-            snprintf(conn->why, sizeof(conn->why), "%s: the queue pair does not connect: %s",
+            snprintf(conn->why, sizeof(conn->why), "%s: the queue pair cannot be connected: %s",
                      conn->device->name, strerror(-error));
-            return error;
         }
+        return error;
     }
-    if (answer) {
-        int error = tell_rail(qp, answer, out, (size_t)got);
+    return go_on(qp);
+}
 
-        if (error) {
-            return error;
-        }
-    }
-    if (mkv__handshake_done(qp->handshake)) {
-        int error = mkv__handshake_seals(qp->handshake, &qp->send_seal, &qp->receive_seal);
+static void does_not_reach(struct mkv__conn *conn, const uint8_t gid[16], int error)
+{
+    char text[48];
 
-        if (error) {
-            return error;
-        }
-        if (++conn->n_up == MKV_RDMA_QPS) {
-            return try_out(conn);
+    mkv__rdma_gid_text(gid, text);
+    conn->reason = MKV_REASON_SILENCE;
+    conn->of_peer = false;
+    snprintf(conn->why, sizeof(conn->why),
+             "%s does not reach %s: %s (are both devices in one network?)", conn->device->name,
+             text, strerror(-error));
+}
+
+/* It turns out when the session is on tcp already. */
+static void say_cause(struct mkv__conn *conn)
+{
+    if (!conn->told_cause) {
+        conn->told_cause = true;
+        MKV_LIMITED(conn->endpoint->options.log, &conn->endpoint->limit, MKV__LOG_INFO, "%s: %s",
+                    conn->name, conn->why);
+    }
+}
+
+void mkv__rdma_not_connected(struct mkv__conn *conn, const uint8_t gid[16], int error)
+{
+    if (conn->path == MKV_RDMA_ON_TCP) {
+        does_not_reach(conn, gid, error);
+        say_cause(conn);
+        if (conn->server) {
+            tell_rails(conn, false, conn->why);
         }
     }
-    return 0;
+}
+
+void mkv__rdma_connected(struct mkv__rdma_qp *qp, int error)
+{
+    struct mkv__conn *conn = qp->conn;
+
+    mkv__rdma_enter(conn->endpoint);
+    qp->up = !error;
+    if (error) {
+        does_not_reach(conn, mkv__handshake_peer(qp->handshake)->extra + 16, error);
+        give_up(conn, true);
+    } else {
+        error = go_on(qp);
+        if (error) {
+            snprintf(conn->why, sizeof(conn->why), "%s", strerror(-error));
+            give_up(conn, true);
+        }
+    }
+    mkv__rdma_leave(conn->endpoint);
 }
 
 static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
@@ -355,12 +421,15 @@ static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
         mkv__rdma_conn_fail(conn, -ECONNRESET, "the client has given its queue pairs up");
         return;
     }
-    if (conn->path != MKV_RDMA_SHAKING) {
+    if (is_up && conn->path != MKV_RDMA_SHAKING) {
         return;
     }
     if (is_up && !conn->server && conn->n_up == MKV_RDMA_QPS) {
         conn->rails = true;
         mkv__rdma_up_if_all_is(conn);
+        return;
+    }
+    if (conn->path != MKV_RDMA_SHAKING && (conn->server || conn->path == MKV_RDMA_ON_RAILS)) {
         return;
     }
     conn->of_peer = true;
@@ -372,7 +441,11 @@ static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
         conn->why[at++] = m->body[i] >= 32 && m->body[i] < 127 ? (char)m->body[i] : '?';
         conn->why[at] = '\0';
     }
-    give_up(conn, false);
+    if (conn->path == MKV_RDMA_SHAKING) {
+        give_up(conn, false);
+    } else {
+        say_cause(conn);
+    }
 }
 
 void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *m)

@@ -7,10 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT 14 /* 4.096 us * 2^14: 67 ms until a packet is sent again */
-#define RETRIES 6  /* rdma_rxe takes 7 for "without end" */
-#define MIN_RNR 12 /* 0.64 ms */
-
 int mkv__rdma_receive(struct mkv__conn *conn, uint32_t i)
 {
     struct ibv_sge sge = {(uintptr_t)mkv__rdma_receive_buffer(conn, i), MKV_RDMA_BUFFER,
@@ -155,48 +151,6 @@ int mkv__rdma_qps_create(struct mkv__conn *conn)
     return error;
 }
 
-static int ready_to_receive(struct mkv__rdma_qp *qp, const uint8_t *peer)
-{
-    const struct mkv__conn *conn = qp->conn;
-    uint32_t words[3];
-    struct ibv_qp_attr a = {
-        .qp_state = IBV_QPS_RTR,
-        .path_mtu = peer[12] < conn->device->mtu ? peer[12] : conn->device->mtu,
-        .max_dest_rd_atomic = conn->device->reads,
-        .min_rnr_timer = MIN_RNR,
-        .ah_attr = {.is_global = 1,
-                    .port_num = conn->device->port,
-                    .grh = {.sgid_index = conn->gid_index, .hop_limit = 64}},
-    };
-
-    memcpy(words, peer, sizeof(words));
-    a.dest_qp_num = le32toh(words[0]);
-    a.rq_psn = le32toh(words[1]);
-    memcpy(a.ah_attr.grh.dgid.raw, peer + 16, 16);
-    return -conn->endpoint->verbs->modify_qp(qp->qp, &a,
-                                             IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
-                                                 IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-                                                 IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-}
-
-static int ready_to_send(struct mkv__rdma_qp *qp, const uint8_t *peer)
-{
-    const struct mkv__conn *conn = qp->conn;
-    struct ibv_qp_attr a = {
-        .qp_state = IBV_QPS_RTS,
-        .timeout = TIMEOUT,
-        .retry_cnt = MKV_FAULT("rdma.patience") ? 7 : RETRIES,
-        .rnr_retry = 7,
-        .sq_psn = qp->psn,
-        .max_rd_atomic = peer[14] < conn->device->reads ? peer[14] : conn->device->reads,
-    };
-
-    return -conn->endpoint->verbs->modify_qp(qp->qp, &a,
-                                             IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-                                                 IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN |
-                                                 IBV_QP_MAX_QP_RD_ATOMIC);
-}
-
 static bool credits_take(struct mkv__rdma_qp *qp, const uint8_t *attributes)
 {
     bool shared = attributes[15] & MKV_RDMA_SHARES;
@@ -212,10 +166,8 @@ static bool credits_take(struct mkv__rdma_qp *qp, const uint8_t *attributes)
     return n >= 8 && n <= 65536;
 }
 
-int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len)
+int mkv__rdma_qp_meet(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len)
 {
-    int error;
-
     if (len != MKV_RDMA_ATTRIBUTES || attributes[12] < IBV_MTU_256 ||
         attributes[12] > IBV_MTU_4096 || attributes[14] < 1) {
         return -EPROTO;
@@ -224,10 +176,7 @@ int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t l
         return -EPROTO;
     }
     qp->conn->peer_windows = attributes[15] & MKV_RDMA_HAS_WINDOWS;
-    error = ready_to_receive(qp, attributes);
-    error = error ? error : ready_to_send(qp, attributes);
-    qp->up = !error;
-    return error;
+    return mkv__rdma_qp_connect(qp, attributes);
 }
 
 static void qps_fail(struct mkv__conn *conn)
@@ -235,7 +184,7 @@ static void qps_fail(struct mkv__conn *conn)
     struct ibv_qp_attr failed = {.qp_state = IBV_QPS_ERR};
 
     for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
-        if (conn->qps[i] && conn->qps[i]->qp) {
+        if (conn->qps[i] && conn->qps[i]->qp && !mkv__rdma_connects(conn->qps[i])) {
             (void)conn->endpoint->verbs->modify_qp(conn->qps[i]->qp, &failed, IBV_QP_STATE);
             conn->qps[i]->up = false;
         }
@@ -253,30 +202,24 @@ static void windows_destroy(struct mkv__conn *conn)
 
 void mkv__rdma_qps_destroy(struct mkv__conn *conn)
 {
-    const struct mkv__verbs *verbs = conn->endpoint->verbs;
+    struct mkv__rdma_objects objects = {.srq = conn->srq,
+                                        .cq = conn->cq,
+                                        .n_events = conn->n_events,
+                                        .buffers_mr = conn->buffers_mr};
 
     qps_fail(conn);
     windows_destroy(conn);
     for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
-        if (conn->qps[i] && conn->qps[i]->qp) {
-            (void)verbs->destroy_qp(conn->qps[i]->qp);
+        if (conn->qps[i]) {
+            objects.qps[i] = conn->qps[i]->qp;
             conn->qps[i]->qp = NULL;
         }
     }
-    if (conn->srq) {
-        (void)verbs->destroy_srq(conn->srq);
-        conn->srq = NULL;
-    }
-    if (conn->cq) {
-        if (conn->n_events > 0) {
-            verbs->ack_cq_events(conn->cq, conn->n_events);
-            conn->n_events = 0;
-        }
-        (void)verbs->destroy_cq(conn->cq);
-        conn->cq = NULL;
-    }
-    if (conn->buffers_mr) {
-        (void)verbs->dereg_mr(conn->buffers_mr);
-        conn->buffers_mr = NULL;
+    conn->srq = NULL;
+    conn->cq = NULL;
+    conn->n_events = 0;
+    conn->buffers_mr = NULL;
+    if (!mkv__rdma_connects_leave(conn, &objects)) {
+        mkv__rdma_objects_destroy(conn->endpoint->verbs, &objects);
     }
 }

@@ -15,6 +15,7 @@
 
 #include "core/base.h"
 #include "core/counter.h"
+#include "core/errand.h"
 #include "core/log.h"
 #include "transport/rdma/verbs.h"
 #include "transport/tcp/bootstrap.h"
@@ -195,6 +196,9 @@ struct mkv__rdma_qp {
     struct mkv__handshake *handshake;
     struct mkv__seal *send_seal, *receive_seal;
     uint8_t attributes[MKV_RDMA_ATTRIBUTES];
+    uint8_t answer[MKV_HANDSHAKE_MAX]; /* of the handshake, when it is connected */
+    uint8_t answer_type;               /* 0: none */
+    size_t answer_len;
     bool up;             /* ready to send */
     bool touched, heard; /* the peer's TRY has come over it: the short one, the long one */
 
@@ -212,6 +216,15 @@ struct mkv__rdma_qp {
 
     uint8_t *in; /* a message that arrives in several SENDs */
     size_t in_len, in_cap;
+};
+
+/* What the device has made for a session. */
+struct mkv__rdma_objects {
+    struct ibv_qp *qps[MKV_RDMA_QPS];
+    struct ibv_srq *srq;
+    struct ibv_cq *cq;
+    unsigned n_events; /* of the cq, not acknowledged */
+    struct ibv_mr *buffers_mr;
 };
 
 enum mkv__rdma_path { MKV_RDMA_ON_TCP, MKV_RDMA_SHAKING, MKV_RDMA_ON_RAILS };
@@ -251,11 +264,14 @@ struct mkv__conn {
     unsigned n_events; /* of the cq, not acknowledged */
     uint64_t idle_ns;  /* since when there has been no completion; 0: there was one */
     struct mkv__rdma_qp *qps[MKV_RDMA_QPS];
-    unsigned n_up;
-    bool peer_windows;             /* the peer's exposures are windows */
+    struct mkv__rdma_connects *connects; /* NULL: none was begun */
+    struct mkv__rdma_connects *given_up; /* the last, while it is under way */
+    unsigned n_up;                       /* that have shaken hands */
+    bool peer_windows;                   /* the peer's exposures are windows */
     struct mkv__rdma_window *lost; /* still bound, and of no request (a fault that tests ask for) */
     bool rails;                    /* client: the server has said that its side is up */
     bool told;                     /* why it is on tcp has been logged */
+    bool told_cause;               /* and what the server has said of it later */
     uint64_t over_tcp[MKV_REQUESTS_MAX]; /* the last request of this slot that went so, + 1 */
     uint8_t *buffers;                    /* receive buffers of all queue pairs, then send buffers */
     struct ibv_mr *buffers_mr;
@@ -306,6 +322,7 @@ struct mkv__endpoint {
     bool off; /* memory could not be registered: sessions stay on tcp */
     struct mkv__rdma_region *regions;
     struct mkv__conn *conns, *dead_conns;
+    struct mkv__rdma_connects *leftovers;      /* that nobody waits for */
     struct mkv__rdma_lost lost[MKV_RDMA_LOST]; /* a ring */
     unsigned next_lost;
     uint8_t introduction[18]; /* what HELLO says beside */
@@ -405,6 +422,10 @@ void mkv__rdma_shake_at(struct mkv__conn *conn, uint64_t due_ns);
 void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason, const char *why);
 /* The same because nothing, or nothing long, has come over them. */
 void mkv__rdma_unheard(struct mkv__conn *conn);
+/* A queue pair has been connected to the peer's, or could not be. */
+void mkv__rdma_connected(struct mkv__rdma_qp *qp, int error);
+/* Those that the session has given up could not be: why it is on tcp. */
+void mkv__rdma_not_connected(struct mkv__conn *conn, const uint8_t gid[16], int error);
 /* The session goes over to its queue pairs, if nothing is left to wait for. */
 void mkv__rdma_up_if_all_is(struct mkv__conn *conn);
 /* TRY, with so many bytes, has come over a queue pair that is shaking. */
@@ -413,11 +434,28 @@ void mkv__rdma_rails_free(struct mkv__conn *conn);
 
 /* qp.c */
 int mkv__rdma_qps_create(struct mkv__conn *conn); /* in INIT, with their receives posted */
-int mkv__rdma_qp_up(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len);
+/* Takes what the peer says of its queue pair, and connects ours: mkv__rdma_connected follows, in a later
+ * turn, unless this fails. */
+int mkv__rdma_qp_meet(struct mkv__rdma_qp *qp, const uint8_t *attributes, size_t len);
 /* Afterwards no memory is touched any more. */
 void mkv__rdma_qps_destroy(struct mkv__conn *conn);
 /* Posts receive buffer i. */
 int mkv__rdma_receive(struct mkv__conn *conn, uint32_t i);
+
+/* connect.c */
+/* Off the worker; then mkv__rdma_connected. */
+int mkv__rdma_qp_connect(struct mkv__rdma_qp *qp, const uint8_t *attributes);
+/* Whether it is under way. */
+bool mkv__rdma_connects(const struct mkv__rdma_qp *qp);
+/* The session gives its queue pairs up. True: one of them is under way, so the objects, and the session's
+ * buffers, are left behind until that ends. False: there is nothing to wait for. */
+bool mkv__rdma_connects_leave(struct mkv__conn *conn, const struct mkv__rdma_objects *objects);
+/* The session ends: it does not want to hear of what it has left behind. */
+void mkv__rdma_connects_forget(struct mkv__conn *conn);
+/* Waits for all that was left behind, before devices are closed. */
+void mkv__rdma_leftovers_end(struct mkv__endpoint *ep);
+/* Queue pairs that have failed, or were never up. */
+void mkv__rdma_objects_destroy(const struct mkv__verbs *verbs, struct mkv__rdma_objects *objects);
 
 /* output.c */
 /* What a message carries beside its body. */

@@ -45,6 +45,7 @@ struct mkv__verbs {
     int (*get_async_event)(struct ibv_context *context, struct ibv_async_event *event);
     void (*ack_async_event)(struct ibv_async_event *event);
     const char *(*wc_status_str)(enum ibv_wc_status status);
+    bool at_once; /* modify_qp asks nobody, so it needs no thread: a fake's */
 };
 
 /* Loads it once, where the machine has a device. NULL, with a reason and a text that says what to

@@ -1,10 +1,9 @@
+#include "core/errand.h"
 #include "transport/tcp/tcp.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,83 +79,43 @@ void mkv__tcp_address_text(const struct sockaddr_storage *address, char *out, si
     snprintf(out, cap, address->ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
 }
 
-/*
- * getaddrinfo has no form that does not block, so a name is looked up on a thread that lives for
- * this one question. The session may be gone when the answer comes; whoever is last frees.
- */
+/* getaddrinfo has no form that does not block. The session may be gone when the answer comes. */
 struct mkv__tcp_resolver {
-    struct mkv__task task;
-    pthread_mutex_t lock;
-    struct mkv__worker *worker;
-    struct mkv__conn *conn; /* owner worker's; NULL: nobody waits */
-    bool forgotten, posted; /* under lock */
+    struct mkv__errand errand;
+    struct mkv__conn *conn;
     char host[256], port[8];
     struct sockaddr_storage addresses[MKV_TCP_ADDRESSES];
     int n;
 };
 
-static void resolver_free(struct mkv__tcp_resolver *r)
+static struct mkv__tcp_resolver *resolver_of(struct mkv__errand *errand)
 {
-    pthread_mutex_destroy(&r->lock);
-    free(r);
+    return MKV_CONTAINER_OF(errand, struct mkv__tcp_resolver, errand);
 }
 
-static void resolved(struct mkv__worker *worker, struct mkv__task *task)
+static void resolver_run(struct mkv__errand *errand)
 {
-    struct mkv__tcp_resolver *r = MKV_CONTAINER_OF(task, struct mkv__tcp_resolver, task);
+    struct mkv__tcp_resolver *r = resolver_of(errand);
+
+    r->n = look_up(r->host, r->port, AI_NUMERICSERV, r->addresses);
+}
+
+static void resolver_done(struct mkv__worker *worker, struct mkv__errand *errand)
+{
+    struct mkv__tcp_resolver *r = resolver_of(errand);
     struct mkv__conn *conn = r->conn;
 
     (void)worker;
-    /* The thread may still be inside its unlock. */
-    pthread_mutex_lock(&r->lock);
-    pthread_mutex_unlock(&r->lock);
-    if (conn) {
-        conn->resolver = NULL;
-        conn->n_addresses = (unsigned)r->n;
-        memcpy(conn->addresses, r->addresses, sizeof(conn->addresses));
-    }
-    resolver_free(r);
-    if (conn) {
-        mkv__tcp_conn_resolved(conn, conn->n_addresses > 0 ? 0 : -ECONNRESET);
-    }
+    conn->resolver = NULL;
+    conn->n_addresses = (unsigned)r->n;
+    memcpy(conn->addresses, r->addresses, sizeof(conn->addresses));
+    free(r);
+    mkv__tcp_conn_resolved(conn, conn->n_addresses > 0 ? 0 : -ECONNRESET);
 }
 
-static void *resolver_main(void *arg)
+static void resolver_dropped(struct mkv__errand *errand)
 {
-    struct mkv__tcp_resolver *r = arg;
-    bool forgotten;
-
-    r->n = look_up(r->host, r->port, AI_NUMERICSERV, r->addresses);
-    pthread_mutex_lock(&r->lock);
-    forgotten = r->forgotten;
-    if (!forgotten) {
-        r->posted = true;
-        mkv__worker_post(r->worker, &r->task);
-    }
-    pthread_mutex_unlock(&r->lock);
-    if (forgotten) {
-        resolver_free(r);
-    }
-    return NULL;
-}
-
-static int start_thread(struct mkv__tcp_resolver *r)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, old;
-    int error;
-
-    if (pthread_attr_init(&attr) != 0) {
-        return -ENOMEM;
-    }
-    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    error = pthread_create(&thread, &attr, resolver_main, r);
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attr);
-    return error ? -ENOMEM : 0;
+    free(resolver_of(errand));
 }
 
 int mkv__tcp_resolve(struct mkv__conn *conn)
@@ -167,15 +126,15 @@ int mkv__tcp_resolve(struct mkv__conn *conn)
     if (!r) {
         return -ENOMEM;
     }
-    pthread_mutex_init(&r->lock, NULL);
-    r->task.run = resolved;
-    r->worker = conn->endpoint->worker;
+    r->errand.run = resolver_run;
+    r->errand.done = resolver_done;
+    r->errand.dropped = resolver_dropped;
     r->conn = conn;
     memcpy(r->host, conn->host, sizeof(r->host));
     memcpy(r->port, conn->port, sizeof(r->port));
-    error = start_thread(r);
+    error = mkv__errand_start(&r->errand, conn->endpoint->worker, false);
     if (error) {
-        resolver_free(r);
+        free(r);
         return error;
     }
     conn->resolver = r;
@@ -184,14 +143,8 @@ int mkv__tcp_resolve(struct mkv__conn *conn)
 
 void mkv__tcp_resolve_forget(struct mkv__conn *conn)
 {
-    struct mkv__tcp_resolver *r = conn->resolver;
-
-    if (!r) {
-        return;
+    if (conn->resolver) {
+        mkv__errand_forget(&conn->resolver->errand);
+        conn->resolver = NULL;
     }
-    conn->resolver = NULL;
-    r->conn = NULL;
-    pthread_mutex_lock(&r->lock);
-    r->forgotten = true;
-    pthread_mutex_unlock(&r->lock);
 }
