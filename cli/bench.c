@@ -18,6 +18,7 @@ struct plan {
     uint64_t batch, threads, seed;
     double seconds;
     bool no_ceiling;
+    const char *servers; /* as named; NULL: one of its own */
     uint64_t nonce;
     struct bench_case cases[CASES_MAX];
     int n;
@@ -179,6 +180,7 @@ static void print_json(const struct bench_case *c, const struct bench_row *r)
                         c->no_ceiling ? json_null() : json_real(r->ceiling_bytes_per_s));
     json_object_set_new(o, "ratio", c->no_ceiling ? json_null() : json_real(r->ratio));
     json_object_set_new(o, "transport", json_string(c->transport));
+    json_object_set_new(o, "servers", c->servers == NULL ? json_null() : cli_json_text(c->servers));
     json_object_set_new(o, "seed", json_integer((json_int_t)c->seed));
     cli_print(o);
 }
@@ -230,6 +232,29 @@ static int run_case(struct mkv_client *client, const struct bench_case *c, pid_t
     return EXIT_DONE;
 }
 
+/* What is measured, and how long that takes. */
+static void print_heading(const struct plan *plan, const char *transport)
+{
+    double seconds = plan->n * plan->seconds * (plan->no_ceiling ? 1 : 2);
+    printf("%s%s, over %s: %d row%s, %s%.0f s\n\n",
+           plan->servers == NULL ? "a server of its own on this machine" : "servers ",
+           plan->servers == NULL ? "" : plan->servers, transport, plan->n, plan->n == 1 ? "" : "s",
+           seconds < 1 ? "less than " : "about ", seconds < 1 ? 1 : seconds);
+}
+
+/* It fills servers with values of its own, so it takes none that was not named for it. */
+static void say_what_is_not_measured(void)
+{
+    struct mkv__config_error error;
+    struct mkv__config *config = cli_config_quietly(MKV__CLIENT | MKV__PARTIAL, &error);
+    if (config != NULL && mkv__config_is_set(config, MKV_OPT_SERVERS)) {
+        cli_warn("the servers of %s are not measured, but one of its own: name those that are to "
+                 "be with --servers",
+                 mkv__config_origin(config, MKV_OPT_SERVERS));
+    }
+    mkv__config_destroy(&config);
+}
+
 static int run_all(struct mkv_client *client, struct plan *plan, pid_t server,
                    struct progress *progress)
 {
@@ -237,12 +262,14 @@ static int run_all(struct mkv_client *client, struct plan *plan, pid_t server,
     int code = EXIT_DONE;
     progress_clear(progress);
     if (!flags.json) {
+        print_heading(plan, mkv_client_transport(client));
         printf("%-6s%6s%6s%7s%8s%8s%8s%8s%6s%9s%7s\n", "op", "value", "batch", "keys/s", "GB/s",
                "p50", "p99", "p99.9", "cores", "ceiling", "ratio");
         fflush(stdout);
     }
     for (int i = 0; i < plan->n; i++) {
         plan->cases[i].transport = mkv_client_transport(client);
+        plan->cases[i].servers = plan->servers;
         plan->cases[i].lanes = (unsigned)mkv__config_count(config, MKV_OPT_LANES);
         code = cli_worse(code, run_case(client, &plan->cases[i], server, progress));
     }
@@ -255,7 +282,9 @@ static int with_server(struct plan *plan)
     struct bench_server server = {0};
     struct progress progress;
     progress_begin(&progress, "bench", (uint64_t)plan->n * bench_slices(plan->no_ceiling));
-    if (cli_flag(MKV_OPT_SERVERS) == NULL) {
+    plan->servers = cli_flag(MKV_OPT_SERVERS);
+    if (plan->servers == NULL) {
+        say_what_is_not_measured();
         progress_word(&progress, "starting a server");
         int r = bench_server_start(&server);
         progress_clear(&progress);

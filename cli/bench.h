@@ -15,6 +15,7 @@ struct bench_case {
     unsigned threads;
     unsigned lanes; /* connections for values */
     const char *transport;
+    const char *servers; /* NULL: of its own */
     double seconds;  /* of ours, and again of the ceiling */
     bool no_ceiling; /* who runs it has another one to compare with */
     uint64_t seed;

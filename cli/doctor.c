@@ -42,7 +42,7 @@ static void show_options(const struct mkv__config *config, bool of_server, json_
 {
     if (!flags.json) {
         printf("%s", of_server ? "\n" : "");
-        print_option(of_server ? "of memkv serve" : "option", "value", "origin");
+        print_option(of_server ? "memkv serve, here" : "option", "value", "origin");
     }
     for (int i = 0; i < MKV_OPT_COUNT; i++) {
         enum mkv__option_id id = (enum mkv__option_id)i;

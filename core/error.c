@@ -14,7 +14,7 @@ static const struct entry list[] = {
     {ENOENT, "ENOENT", "not found"},
     {EAGAIN, "EAGAIN", "full at the moment, try again later"},
     {ETIMEDOUT, "ETIMEDOUT", "the deadline has passed"},
-    {ECONNRESET, "ECONNRESET", "the connection is gone"},
+    {ECONNRESET, "ECONNRESET", "there is no connection, or it broke"},
     {EPROTO, "EPROTO", "the peer broke the protocol"},
     {EMSGSIZE, "EMSGSIZE", "wrong size or too large"},
     {ENOSPC, "ENOSPC", "no room left"},

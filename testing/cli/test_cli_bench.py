@@ -23,6 +23,7 @@ FIELDS = {
     "ceiling_bytes_per_s": float,
     "ratio": float,
     "transport": str,
+    "servers": type(None),
     "seed": int,
 }
 
@@ -49,7 +50,9 @@ def test_rows_and_its_own_server():
     servers = children(bench.pid)
     until(lambda: b"serve" in pathlib.Path(f"/proc/{servers[0]}/cmdline").read_bytes().split(b"\0"))
     out, err = bench.communicate(timeout=120)
-    assert (bench.returncode, err) == (0, b"")
+    assert bench.returncode == 0
+    assert b"the servers of env MEMKV_SERVERS are not measured, but one of its own" in err
+    assert len(err.splitlines()) == 1
     rows = [json.loads(line) for line in out.splitlines()]
     assert [(r["op"], r["value_bytes"]) for r in rows] == [
         ("get", 4096),
@@ -67,7 +70,9 @@ def test_rows_and_its_own_server():
 def test_a_table():
     out = memkv("bench", "--op", "get,exists", "--size", "1M", "--seconds", "0.1")
     lines = out.stdout.decode().splitlines()
-    assert out.returncode == 0 and len(lines) == 3
+    assert out.returncode == 0 and len(lines) == 5 and lines[1] == ""
+    assert lines[0].startswith("a server of its own on this machine, over tcp: 2 rows, less than")
+    lines = lines[2:]
     assert lines[0].split() == (
         "op value batch keys/s GB/s p50 p99 p99.9 cores ceiling ratio".split()
     )
@@ -79,7 +84,7 @@ def test_without_a_ceiling():
     quick = ("bench", "--op", "get", "--size", "64K", "--seconds", "0.1", "--ceiling", "none")
     row = json.loads(memkv(*quick, "--json").stdout)
     assert row["ceiling_bytes_per_s"] is None and row["ratio"] is None and row["bytes_per_s"] > 0
-    lines = memkv(*quick).stdout.decode().splitlines()
+    lines = memkv(*quick).stdout.decode().splitlines()[2:]
     assert lines[1].split()[-2:] == ["-", "-"] and {len(line) for line in lines} == {len(lines[0])}
 
 
@@ -94,7 +99,8 @@ def test_servers_that_are_named():
             )
             assert out.returncode == 0
             row = json.loads(out.stdout)
-            check_row(row)
+            assert row["servers"] == s.address
+            check_row(row | {"servers": None})
             after = json.loads(memkv("stat", "--json", "-s", s.address).stdout)
             assert after["kept"] == 0 and after["bytes_in"] - before["bytes_in"] >= 4 * 65536
 
@@ -113,7 +119,7 @@ def test_a_server_with_a_key(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_server_outlives_it(number):
     bench = start("bench", "--seconds", "60", stdout=subprocess.PIPE)
-    assert bench.stdout.readline().startswith(b"op ")
+    assert bench.stdout.readline().startswith(b"a server of its own")
     servers = children(bench.pid)
     assert len(servers) == 1 and alive(servers[0])
     bench.send_signal(number)
@@ -161,4 +167,4 @@ def test_nothing_that_came_is_no_figure():
     for more in ((), ("--json",)):
         out = memkv("bench", "--op", "set", "--size", "4K", "--seconds", "60", "-s", DEAD, *more)
         assert out.returncode == 3 and b"no batch came whole" in out.stderr
-        assert out.stdout.count(b"\n") == (0 if more else 1)
+        assert out.stdout.count(b"\n") == (0 if more else 3)

@@ -171,7 +171,7 @@ strangers_hold_nobody_up() (
     cat "$work/stranger"
     grep -q "rxe2 does not reach 10.0.1.1" "$work/one.log"
     grep -q "rxe[12] does not reach 10.0" "$work/stranger"
-    longest=$(sed -n 's/.*"max_us": *\([0-9]*\).*/\1/p' "$work/neighbour")
+    longest=$(sed -n 's/.*"max_us": *\([0-9.e+]*\).*/\1/p' "$work/neighbour" | awk '{print int($1)}')
     echo "longest get: $longest us"
     ((longest < 700000))
 )

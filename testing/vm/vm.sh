@@ -7,6 +7,29 @@
 
 MKV_VM_MODULES="crc32_generic virtio_pci 9pnet_virtio 9p overlay virtio_net veth rdma_rxe ib_uverbs rdma_ucm sch_netem sch_ingress cls_u32 act_gact"
 
+vm_usage() {
+    cat <<'EOF'
+Usage: ./dev vm [COMMAND [ARG...]]
+
+Boots a kernel with Soft-RoCE under QEMU (some seconds), runs COMMAND in it as root in this folder, or
+a shell where there is none, and ends with its exit status. The guest sees this machine's files and
+changes none of them.
+
+  rxe0 (10.0.0.1)  ----  rxe2 (10.0.0.2)      clients have the left ends,
+  rxe1 (10.0.1.1)  ----  rxe3 (10.0.1.2)      servers the right ones
+
+  ./dev vm
+  # export MEMKV_AUTH_KEY=$(out/bin/memkv keygen) PATH=$PWD/out/bin:$PATH
+  # MEMKV_RDMA_DEVICES=rxe2,rxe3 memkv serve --listen 10.0.0.2:9900 --memory 256M &
+  # export MEMKV_SERVERS=10.0.0.2 MEMKV_RDMA_DEVICES=rxe0
+  # memkv put greeting - -v <<<hello
+  # memkv doctor
+
+Environment: MKV_VM_OUT (the folder that the guest may write to), MKV_VM_CPUS (2), MKV_VM_MEMORY
+(3072, MiB), MKV_VM_TIMEOUT (900, seconds).
+EOF
+}
+
 vm_kernel_package() {
     apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[^ ]*\)$/\1/p' | sed -n 1p
 }

@@ -85,7 +85,7 @@ static void give_up(struct mkv__conn *conn, bool say)
     if (say) {
         tell_rails(conn, false, conn->why);
     }
-    if (!conn->told) {
+    if (!conn->told && !ep->options.must) { /* else the refusal says it */
         conn->told = true;
         MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_INFO, "%s: over tcp, not rdma: %s",
                     conn->name, conn->why);
