@@ -4,6 +4,7 @@
 
 #include "core/units.h"
 #include "router/probe.h"
+#include "transport/tcp/congestion.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -259,7 +260,9 @@ static int run_all(struct mkv_client *client, struct plan *plan, pid_t server,
                    struct progress *progress)
 {
     const struct mkv__config *config = mkv__client_config(client);
+    struct mkv__tcp_congestion congestion;
     int code = EXIT_DONE;
+    mkv__tcp_congestion_choose(mkv__config_string(config, MKV_OPT_CONGESTION_CONTROL), &congestion);
     progress_clear(progress);
     if (!flags.json) {
         print_heading(plan, mkv_client_transport(client));
@@ -270,6 +273,7 @@ static int run_all(struct mkv_client *client, struct plan *plan, pid_t server,
     for (int i = 0; i < plan->n; i++) {
         plan->cases[i].transport = mkv_client_transport(client);
         plan->cases[i].servers = plan->servers;
+        plan->cases[i].congestion = congestion.used;
         plan->cases[i].lanes = (unsigned)mkv__config_count(config, MKV_OPT_LANES);
         code = cli_worse(code, run_case(client, &plan->cases[i], server, progress));
     }

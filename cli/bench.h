@@ -15,9 +15,10 @@ struct bench_case {
     unsigned threads;
     unsigned lanes; /* connections for values */
     const char *transport;
-    const char *servers; /* NULL: of its own */
-    double seconds;  /* of ours, and again of the ceiling */
-    bool no_ceiling; /* who runs it has another one to compare with */
+    const char *servers;    /* NULL: of its own */
+    const char *congestion; /* of the ceiling's sockets, as of ours */
+    double seconds;         /* of ours, and again of the ceiling */
+    bool no_ceiling;        /* who runs it has another one to compare with */
     uint64_t seed;
     uint64_t nonce; /* makes the keys of this run's sets new to the servers */
 };
@@ -42,7 +43,8 @@ void bench_unmap(void *memory, uint64_t bytes);
  * and go through `room` bytes of memory.
  */
 struct bench_raw;
-struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections, uint64_t room);
+struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections, uint64_t room,
+                                 const char *congestion);
 void bench_raw_close(struct bench_raw *raw);
 /* Exchanges for about `seconds`. Adds to the number of exchanges of all connections and to the time
  * that they took. */

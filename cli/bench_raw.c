@@ -6,6 +6,7 @@
 #include "cli/bench.h"
 
 #include "cli/cli.h"
+#include "transport/tcp/congestion.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -126,7 +127,7 @@ static void *server_side(void *arg)
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
-static int connect_pair(int pair[2])
+static int connect_pair(int pair[2], const char *congestion)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(address);
@@ -141,6 +142,7 @@ static int connect_pair(int pair[2])
     }
     for (int i = 0; i < 2 && pair[1] >= 0; i++) {
         setsockopt(pair[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        mkv__tcp_congestion_set(pair[i], congestion);
     }
     if (listener >= 0) {
         close(listener);
@@ -149,10 +151,10 @@ static int connect_pair(int pair[2])
 }
 
 static bool open_pair(struct side *client, struct side *server, uint64_t up, uint64_t down,
-                      uint64_t room)
+                      uint64_t room, const char *congestion)
 {
     int pair[2];
-    int r = connect_pair(pair);
+    int r = connect_pair(pair, congestion);
     *client = (struct side){.fd = pair[0], .send_bytes = up, .receive_bytes = down, .room = room};
     *server = (struct side){.fd = pair[1], .send_bytes = down, .receive_bytes = up, .room = room};
     client->buffer = r == 0 ? bench_map(room) : NULL;
@@ -164,7 +166,8 @@ static bool open_pair(struct side *client, struct side *server, uint64_t up, uin
     return server->started;
 }
 
-struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections, uint64_t room)
+struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connections, uint64_t room,
+                                 const char *congestion)
 {
     struct bench_raw *raw = calloc(1, sizeof(*raw));
     struct side *sides = calloc(2 * (size_t)connections, sizeof(*sides));
@@ -178,7 +181,7 @@ struct bench_raw *bench_raw_open(uint64_t up, uint64_t down, unsigned connection
     raw->servers = sides + connections;
     for (unsigned i = 0; i < connections; i++) {
         raw->n++;
-        if (!open_pair(&raw->clients[i], &raw->servers[i], up, down, room)) {
+        if (!open_pair(&raw->clients[i], &raw->servers[i], up, down, room, congestion)) {
             bench_raw_close(raw);
             return NULL;
         }

@@ -249,7 +249,7 @@ static bool open_ceilings(const struct bench_case *c, struct ceiling *ceilings)
         }
         ceilings[i].connections = n;
         ceilings[i].raw = bench_raw_open(up * c->threads / n, down * c->threads / n, n,
-                                         bench_working_set() / CEILINGS);
+                                         bench_working_set() / CEILINGS, c->congestion);
         if (ceilings[i].raw == NULL) {
             close_ceilings(ceilings);
             return false;

@@ -1,6 +1,7 @@
 #include "cli/doctor.h"
 
 #include "core/units.h"
+#include "transport/tcp/congestion.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -62,6 +63,27 @@ static void show_options(const struct mkv__config *config, bool of_server, json_
             print_option(option->name, value[0] != '\0' ? value : "-", origin);
         }
     }
+}
+
+/* ---- tcp ------------------------------------------------------------------------------------- */
+
+/* A machine whose default is made for long paths. */
+static json_t *show_tcp(const struct mkv__config *config)
+{
+    struct mkv__tcp_congestion c;
+    mkv__tcp_congestion_choose(mkv__config_string(config, MKV_OPT_CONGESTION_CONTROL), &c);
+    bool other = strcmp(c.system, c.used) != 0;
+    if (!flags.json && (other || c.why[0] != '\0')) {
+        printf("\ntcp: congestion control %s%s%s\n", c.used,
+               other ? "; the system's, for all other sockets, is " : "", other ? c.system : "");
+    }
+    if (!flags.json && c.why[0] != '\0') {
+        printf("    amiss: %s\n    to do: allow cubic: sysctl "
+               "net.ipv4.tcp_allowed_congestion_control=\"reno cubic %s\"\n",
+               c.why, c.system);
+    }
+    return json_pack("{s:s, s:s, s:o}", "congestion_control", c.used, "system", c.system, "why",
+                     cli_json_text(c.why));
 }
 
 /* ---- servers --------------------------------------------------------------------------------- */
@@ -258,6 +280,7 @@ static int doctor(void)
     rdma_look(config, &rdma);
     show_options(config, false, options);
     show_server_options(options);
+    json_t *tcp = show_tcp(config);
     if (mkv__config_is_set(config, MKV_OPT_SERVERS)) {
         code = ask_servers(config, servers, &rdma);
         code = code == EXIT_DONE ? rdma_exit(&rdma) : code;
@@ -273,11 +296,13 @@ static int doctor(void)
         json_t *all = json_object();
         json_object_set(all, "options", options);
         json_object_set(all, "servers", servers);
+        json_object_set(all, "tcp", tcp);
         json_object_set_new(all, "rdma", rdma_json(&rdma));
         cli_print(all);
     }
     json_decref(options);
     json_decref(servers);
+    json_decref(tcp);
     return code;
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/log.h"
 #include "transport/rdma/rdma_probe.h"
+#include "transport/tcp/congestion.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
     char missing[300] = "";
     size_t n_names;
     const char *const *names = mkv__config_list(config, MKV_OPT_RDMA_DEVICES, &n_names);
+    struct mkv__tcp_congestion congestion;
     bool rdma;
 
     if (wanted == MKV__TRANSPORT_SHM) {
@@ -31,6 +33,8 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
     if (!rdma) {
         *rails = (struct mkv__rails){.n = 1, .rails = {{.numa_node = -1}}};
     }
+    mkv__tcp_congestion_choose(mkv__config_string(config, MKV_OPT_CONGESTION_CONTROL), &congestion);
+    snprintf(options->congestion, sizeof(options->congestion), "%s", congestion.used);
     options->one_gid = mkv__config_is_set(config, MKV_OPT_RDMA_GID);
     options->gid = options->one_gid ? (uint8_t)mkv__config_count(config, MKV_OPT_RDMA_GID) : 0;
     options->must = wanted == MKV__TRANSPORT_RDMA;
@@ -41,9 +45,14 @@ int mkv__transport_pick(const struct mkv__config *config, const struct mkv__tran
 
 void mkv__transport_tell(const struct mkv__config *config, const char *why, struct mkv__log *log)
 {
+    struct mkv__tcp_congestion congestion;
     size_t n_names;
 
     (void)mkv__config_list(config, MKV_OPT_RDMA_DEVICES, &n_names);
+    mkv__tcp_congestion_choose(mkv__config_string(config, MKV_OPT_CONGESTION_CONTROL), &congestion);
+    if (congestion.why[0] != '\0') {
+        MKV_WARNING(log, "%s", congestion.why);
+    }
     if (why[0] != '\0') {
         MKV_LOG(log, n_names > 0 ? MKV__LOG_WARNING : MKV__LOG_DEBUG, "over tcp, not rdma: %s",
                 why);

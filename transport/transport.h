@@ -161,7 +161,8 @@ struct mkv__endpoint_options {
     uint8_t rail;       /* which of this side's rails: client rail i meets server rail i mod n */
     bool one_gid;       /* rdma: use that of index `gid`, instead of one by address */
     uint8_t gid;
-    bool must; /* rdma: a session without it is no session; else it stays on tcp */
+    bool must;           /* rdma: a session without it is no session; else it stays on tcp */
+    char congestion[16]; /* tcp: of its sockets; "": the system's */
     uint64_t connect_timeout_ns; /* until opened */
     uint64_t idle_ping_ns;       /* ping after this silence, close after three; 0: never */
     struct mkv__log *log;        /* may be NULL */

@@ -206,6 +206,21 @@ static const struct mkv__option table[MKV_OPT_COUNT] = {
                     "for control messages. The client decides: a server takes as many as come, 16 "
                     "at most.",
         },
+    [MKV_OPT_CONGESTION_CONTROL] =
+        {
+            .name = "congestion_control",
+            .group = transport,
+            .type = MKV__TYPE_STRING,
+            .components = BOTH,
+            .value = "auto",
+            .min = 1,
+            .max = 15,
+            .example = "dctcp",
+            .help =
+                "Of tcp sockets, as the kernel names them. auto: the system's, but where that is "
+                "bbr, whose pacing costs large values on short paths, cubic (or reno, where "
+                "cubic is not allowed). system: the system's, whatever it is.",
+        },
     [MKV_OPT_CHECKSUM] =
         {
             .name = "checksum",

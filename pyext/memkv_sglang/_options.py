@@ -17,7 +17,8 @@ OWN_KEYS = frozenset(("model_revision", "kv_cache_dtype"))
 CLIENT_KEYS = (
     "servers namespace fail_open placement_grace connect_timeout exists_timeout get_timeout "
     "set_timeout breaker.failures breaker.probe breaker.probe_max transport rdma_devices rdma_gid "
-    "lanes checksum auth_key auth_key_file auth_key_id workers workers.cpus spin log_level config"
+    "lanes congestion_control checksum auth_key auth_key_file auth_key_id workers workers.cpus spin "
+    "log_level config"
 ).split()
 SECRETS = frozenset(("auth_key",))
 

@@ -1,3 +1,4 @@
+#include "transport/tcp/congestion.h"
 #include "transport/tcp/tcp.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@ struct mkv__tcp_lane *mkv__tcp_lane_new(struct mkv__endpoint *ep, int fd, uint8_
     lane->state = MKV_TCP_CONNECTING;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    mkv__tcp_congestion_set(fd, ep->options.congestion);
     return lane;
 }
 
