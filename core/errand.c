@@ -34,6 +34,9 @@ static void *errand_main(void *arg)
     struct mkv__errand *e = arg;
     bool forgotten;
 
+    if (e->bound) {
+        (void)mkv__cpu_bind(&e->cpus); /* not on the CPU that the worker is pinned to */
+    }
     e->run(e);
     pthread_mutex_lock(&e->lock);
     forgotten = e->forgotten;
@@ -71,8 +74,13 @@ static int start_thread(struct mkv__errand *e)
 
 int mkv__errand_start(struct mkv__errand *e, struct mkv__worker *worker, bool here)
 {
+    const struct mkv__cpu_set *cpus = mkv__worker_cpus(worker);
     int error = 0;
 
+    e->bound = cpus && !here;
+    if (e->bound) {
+        e->cpus = *cpus;
+    }
     e->task.run = came_back;
     e->worker = worker;
     e->forgotten = e->posted = false;

@@ -8,6 +8,7 @@
 #ifndef CORE_ERRAND_H
 #define CORE_ERRAND_H
 
+#include "core/os/cpu.h"
 #include "core/worker.h"
 
 #include <pthread.h>
@@ -25,6 +26,8 @@ struct mkv__errand {
     pthread_mutex_t lock;
     pthread_cond_t came_back;
     bool forgotten, posted; /* under lock */
+    bool bound;
+    struct mkv__cpu_set cpus; /* where the thread may run */
 };
 
 /* run, done and dropped are set. here: it does not block, so run is called at once, and done in a later

@@ -595,6 +595,11 @@ bool mkv__worker_may_spin(const struct mkv__worker *w)
            (mkv__cpu_current() != w->pin.cpu || mkv__worker_is_current(w));
 }
 
+const struct mkv__cpu_set *mkv__worker_cpus(const struct mkv__worker *w)
+{
+    return w->pin.cpu >= 0 ? &w->pin.allowed : NULL;
+}
+
 struct mkv__log *mkv__worker_log(const struct mkv__worker *w)
 {
     return w->options.log;

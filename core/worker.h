@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct mkv__worker;
+struct mkv__cpu_set;
 
 /* A message to a worker: embedded in what it is about; borrowed until run. */
 struct mkv__task {
@@ -115,6 +116,8 @@ uint64_t mkv__worker_looks(const struct mkv__worker *worker);
 /* Owner: it polls without pauses while there is work. */
 bool mkv__worker_spins(const struct mkv__worker *worker);
 struct mkv__log *mkv__worker_log(const struct mkv__worker *worker);
+/* Owner: the CPUs that it could have been pinned to: for threads that help it. NULL: it is not. */
+const struct mkv__cpu_set *mkv__worker_cpus(const struct mkv__worker *worker);
 
 void mkv__timer_init(struct mkv__timer *timer,
                      void (*fire)(struct mkv__worker *, struct mkv__timer *));

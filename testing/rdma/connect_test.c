@@ -2,6 +2,7 @@
 #include "core/fault.h"
 #include "testing/rdma/fake_verbs.h"
 #include "testing/rdma/sides.h"
+#include "transport/rdma/rdma.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -157,6 +158,56 @@ static void endpoints_end_meanwhile(void **state)
     }
 }
 
+/* The next try comes after 3 s. */
+static void one_try_at_a_time(void **state)
+{
+    const char *why = "tcp, not rdma: the peer says: the way to the peer is still looked for";
+    struct rig rig;
+    char text[300] = "";
+
+    (void)state;
+    fake_verbs_far(1, 4500, ETIMEDOUT);
+    begin(&rig);
+    rig_connect(&rig);
+    for (int i = 0; i < 5000 && strncmp(text, why, strlen(why)) != 0; i++) {
+        rig_turns(&rig, 1);
+        usleep(1000);
+        rig.t->describe(rig.client.conn, text, sizeof(text));
+    }
+    goes_over(&rig.client, why);
+    assert_int_equal(connecting(), 2);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+/* A client that comes and goes makes the server look for it again and again, but not without end. */
+static void not_for_any_number_of_them(void **state)
+{
+    struct rig rig;
+    uint64_t most = 0;
+
+    (void)state;
+    fake_verbs_far(1, 3000, ETIMEDOUT);
+    begin(&rig);
+    for (int i = 0; i < 100; i++) {
+        rig_dial(&rig);
+        for (int n = 0; n < 2000 && connecting() < 2 * (uint64_t)(i + 1) && rig.client.opened == 0;
+             n++) {
+            rig_turns(&rig, 1);
+        }
+        most = connecting() > most ? connecting() : most;
+        if (rig.client.opened) {
+            break;
+        }
+        rig.t->close(rig.client.conn);
+    }
+    assert_true(most >= 64 && most <= 2 * (2 * MKV_RDMA_LEFTOVERS + 1)); /* of two workers */
+    goes_over(&rig.client,
+              "tcp, not rdma: the peer says: the way to too many other peers is still");
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
 static void without_a_thread_it_is_tcp(void **state)
 {
     struct rig rig;
@@ -178,6 +229,7 @@ int main(void)
         SIDES_TEST(comes_up_when_it_is_found),  SIDES_TEST(others_go_on_meanwhile),
         SIDES_TEST(the_cause_is_told_late),     SIDES_TEST(our_own_device_finds_no_way),
         SIDES_TEST(sessions_end_meanwhile),     SIDES_TEST(endpoints_end_meanwhile),
+        SIDES_TEST(one_try_at_a_time),          SIDES_TEST(not_for_any_number_of_them),
         SIDES_TEST(without_a_thread_it_is_tcp),
     };
 

@@ -29,11 +29,13 @@ struct way {
 
 struct mkv__rdma_connects {
     struct mkv__rdma_connects *next, **link; /* the endpoint's, that nobody waits for */
+    struct mkv__endpoint *ep;                /* NULL after it has ended */
     struct mkv__conn *conn;                  /* NULL: has given them up */
     struct mkv__conn *giver;                 /* that has; NULL: has ended since */
     const struct mkv__verbs *verbs;
     struct mkv__rdma_objects left; /* when it has */
     uint8_t *buffers;
+    const char *device; /* the endpoint's */
     struct way ways[MKV_RDMA_QPS];
 };
 
@@ -83,6 +85,7 @@ static void unlink_connects(struct mkv__rdma_connects *all)
             all->next->link = all->link;
         }
         all->link = NULL;
+        all->ep->n_leftovers--;
     }
 }
 
@@ -122,11 +125,13 @@ static void done(struct mkv__worker *worker, struct mkv__errand *errand)
         return;
     }
     if (all->giver && way->error) {
-        mkv__rdma_not_connected(all->giver, way->to_receive.ah_attr.grh.dgid.raw, way->error);
+        mkv__rdma_not_connected(all->giver, all->device, way->to_receive.ah_attr.grh.dgid.raw,
+                                way->error);
     }
     came_back(all);
 }
 
+/* Only after the endpoint has waited for it, so in a turn, too. */
 static void dropped(struct mkv__errand *errand)
 {
     struct way *way = MKV_CONTAINER_OF(errand, struct way, errand);
@@ -175,8 +180,10 @@ int mkv__rdma_qp_connect(struct mkv__rdma_qp *qp, const uint8_t *attributes)
         if (!all) {
             return -ENOMEM;
         }
+        all->ep = conn->endpoint;
         all->conn = conn;
         all->verbs = conn->endpoint->verbs;
+        all->device = conn->device->name;
         conn->connects = all;
     }
     way = &all->ways[qp->index];
@@ -221,6 +228,8 @@ bool mkv__rdma_connects_leave(struct mkv__conn *conn, const struct mkv__rdma_obj
         all->next->link = &all->next;
     }
     ep->leftovers = all;
+    ep->n_leftovers++;
+    /* Its completion queue still names the session, but is not armed before all are connected. */
     return true;
 }
 
@@ -238,6 +247,7 @@ void mkv__rdma_leftovers_end(struct mkv__endpoint *ep)
         struct mkv__rdma_connects *all = ep->leftovers;
 
         unlink_connects(all);
+        all->ep = NULL;
         for (unsigned i = 0; i < MKV_RDMA_QPS; i++) {
             if (all->ways[i].runs) {
                 mkv__errand_wait(&all->ways[i].errand);

@@ -85,7 +85,7 @@ static void give_up(struct mkv__conn *conn, bool say)
     if (say) {
         tell_rails(conn, false, conn->why);
     }
-    if (!conn->told && !ep->options.must) { /* else the refusal says it */
+    if (!conn->told && (conn->server || !ep->options.must)) { /* else the refusal says it */
         conn->told = true;
         MKV_LIMITED(ep->options.log, &ep->limit, MKV__LOG_INFO, "%s: over tcp, not rdma: %s",
                     conn->name, conn->why);
@@ -166,6 +166,19 @@ static int tell_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body,
     return tell(qp->conn, MKV_TYPE_RAIL, out, 2 + len);
 }
 
+/* What was left behind costs threads and memory until the kernel has given up, too. */
+static bool may_begin(struct mkv__conn *conn)
+{
+    bool may = !conn->given_up && conn->endpoint->n_leftovers < MKV_RDMA_LEFTOVERS;
+
+    if (!may) {
+        conn->reason = MKV_REASON_SILENCE;
+        snprintf(conn->why, sizeof(conn->why), "the way to %s is still looked for",
+                 conn->given_up ? "the peer" : "too many other peers");
+    }
+    return may;
+}
+
 static int begin(struct mkv__conn *conn)
 {
     int error = mkv__rdma_choose(conn);
@@ -191,8 +204,16 @@ static int begin(struct mkv__conn *conn)
 void mkv__rdma_shake_begin(struct mkv__conn *conn)
 {
     struct mkv__endpoint *ep = conn->endpoint;
-    int error = begin(conn);
+    int error;
 
+    if (!may_begin(conn)) {
+        mkv__rdma_shake_at(conn, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
+        if (!conn->opened) {
+            mkv__rdma_tell_opened(conn);
+        }
+        return;
+    }
+    error = begin(conn);
     conn->of_peer = false;
     conn->path = MKV_RDMA_SHAKING;
     mkv__timer_set(ep->worker, &conn->timer,
@@ -219,8 +240,9 @@ static void up(struct mkv__conn *conn)
     conn->path = MKV_RDMA_ON_RAILS;
     mkv__rdma_describe(conn, text, sizeof(text));
     MKV_INFO(ep->options.log, "%s: over %s", conn->name, text);
+    conn->told_cause = false;
     if (conn->told) {
-        conn->told = conn->told_cause = false;
+        conn->told = false;
         mkv__counter_inc(&ep->to_rdma);
     }
     mkv__rdma_count(conn);
@@ -360,16 +382,21 @@ static int take_rail(struct mkv__rdma_qp *qp, uint8_t type, const uint8_t *body,
     return go_on(qp);
 }
 
-static void does_not_reach(struct mkv__conn *conn, const uint8_t gid[16], int error)
+static bool is_no_way(int error)
+{
+    return error == -ETIMEDOUT || error == -EHOSTUNREACH || error == -ENETUNREACH;
+}
+
+static void does_not_reach(struct mkv__conn *conn, const char *device, const uint8_t gid[16],
+                           int error)
 {
     char text[48];
 
     mkv__rdma_gid_text(gid, text);
-    conn->reason = MKV_REASON_SILENCE;
+    conn->reason = is_no_way(error) ? MKV_REASON_SILENCE : MKV_REASON_FAULT;
     conn->of_peer = false;
-    snprintf(conn->why, sizeof(conn->why),
-             "%s does not reach %s: %s (are both devices in one network?)", conn->device->name,
-             text, strerror(-error));
+    snprintf(conn->why, sizeof(conn->why), "%s does not reach %s: %s%s", device, text,
+             strerror(-error), is_no_way(error) ? " (are both devices in one network?)" : "");
 }
 
 /* It turns out when the session is on tcp already. */
@@ -382,10 +409,11 @@ static void say_cause(struct mkv__conn *conn)
     }
 }
 
-void mkv__rdma_not_connected(struct mkv__conn *conn, const uint8_t gid[16], int error)
+void mkv__rdma_not_connected(struct mkv__conn *conn, const char *device, const uint8_t gid[16],
+                             int error)
 {
     if (conn->path == MKV_RDMA_ON_TCP) {
-        does_not_reach(conn, gid, error);
+        does_not_reach(conn, device, gid, error);
         say_cause(conn);
         if (conn->server) {
             tell_rails(conn, false, conn->why);
@@ -400,8 +428,11 @@ void mkv__rdma_connected(struct mkv__rdma_qp *qp, int error)
     mkv__rdma_enter(conn->endpoint);
     qp->up = !error;
     if (error) {
-        does_not_reach(conn, mkv__handshake_peer(qp->handshake)->extra + 16, error);
+        does_not_reach(conn, conn->device->name, mkv__handshake_peer(qp->handshake)->extra + 16,
+                       error);
+        conn->told_cause = true; /* and what the other one finds out is nothing new */
         give_up(conn, true);
+        mkv__rdma_connects_forget(conn);
     } else {
         error = go_on(qp);
         if (error) {
@@ -442,7 +473,7 @@ static void take_rails(struct mkv__conn *conn, const struct mkv__message *m)
         conn->why[at] = '\0';
     }
     if (conn->path == MKV_RDMA_SHAKING) {
-        give_up(conn, false);
+        give_up(conn, !conn->server); /* a server may have begun anew when it said that */
     } else {
         say_cause(conn);
     }
@@ -456,9 +487,10 @@ void mkv__rdma_shake(struct mkv__conn *conn, const struct mkv__message *m)
         take_rails(conn, m);
         return;
     }
-    if (conn->server && conn->path == MKV_RDMA_ON_TCP) {
+    if (conn->server && conn->path == MKV_RDMA_ON_TCP && m->body_len >= 2 && m->body[0] == 0 &&
+        m->body[1] == MKV_TYPE_HELLO) { /* else what is left of a try that is over */
         conn->path = MKV_RDMA_SHAKING;
-        error = begin(conn);
+        error = may_begin(conn) ? begin(conn) : -EBUSY;
     }
     if (conn->path != MKV_RDMA_SHAKING) {
         return;

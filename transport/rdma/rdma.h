@@ -42,14 +42,15 @@
 #define MKV_RDMA_HAS_WINDOWS 1u /* flag among them: what it exposes are windows of type 2 */
 #define MKV_RDMA_SHARES \
     2u /* flag: the receives of all its queue pairs are shared, and named once */
-#define MKV_RDMA_DEVICES  8u
-#define MKV_RDMA_WORKERS  64u                  /* of a listener */
-#define MKV_RDMA_NETWORKS 8u                   /* of a device, that are looked at */
-#define MKV_RDMA_GRACE_NS UINT64_C(500000000)  /* until a fence is forced, as the peer is silent */
-#define MKV_RDMA_STUCK_NS UINT64_C(4000000000) /* a work request that takes longer never ends */
-#define MKV_RDMA_AGAIN_NS UINT64_C(3000000000) /* a session on tcp tries again to get queue pairs */
-#define MKV_RDMA_LOST     16u                  /* peers that an endpoint remembers */
-#define MKV_RDMA_IDLE_NS  UINT64_C(1000000)    /* without a completion: sleep until there is one */
+#define MKV_RDMA_DEVICES   8u
+#define MKV_RDMA_WORKERS   64u                  /* of a listener */
+#define MKV_RDMA_NETWORKS  8u                   /* of a device, that are looked at */
+#define MKV_RDMA_GRACE_NS  UINT64_C(500000000)  /* until a fence is forced, as the peer is silent */
+#define MKV_RDMA_STUCK_NS  UINT64_C(4000000000) /* a work request that takes longer never ends */
+#define MKV_RDMA_AGAIN_NS  UINT64_C(3000000000) /* a session on tcp tries again to get queue pairs */
+#define MKV_RDMA_LEFTOVERS 32u /* queue pairs that an endpoint still connects, and nobody wants */
+#define MKV_RDMA_LOST      16u /* peers that an endpoint remembers */
+#define MKV_RDMA_IDLE_NS   UINT64_C(1000000) /* without a completion: sleep until there is one */
 
 /* ---- devices and memory ------------------------------------------------------------------------ */
 
@@ -322,7 +323,8 @@ struct mkv__endpoint {
     bool off; /* memory could not be registered: sessions stay on tcp */
     struct mkv__rdma_region *regions;
     struct mkv__conn *conns, *dead_conns;
-    struct mkv__rdma_connects *leftovers;      /* that nobody waits for */
+    struct mkv__rdma_connects *leftovers; /* that nobody waits for */
+    unsigned n_leftovers;
     struct mkv__rdma_lost lost[MKV_RDMA_LOST]; /* a ring */
     unsigned next_lost;
     uint8_t introduction[18]; /* what HELLO says beside */
@@ -425,7 +427,8 @@ void mkv__rdma_unheard(struct mkv__conn *conn);
 /* A queue pair has been connected to the peer's, or could not be. */
 void mkv__rdma_connected(struct mkv__rdma_qp *qp, int error);
 /* Those that the session has given up could not be: why it is on tcp. */
-void mkv__rdma_not_connected(struct mkv__conn *conn, const uint8_t gid[16], int error);
+void mkv__rdma_not_connected(struct mkv__conn *conn, const char *device, const uint8_t gid[16],
+                             int error);
 /* The session goes over to its queue pairs, if nothing is left to wait for. */
 void mkv__rdma_up_if_all_is(struct mkv__conn *conn);
 /* TRY, with so many bytes, has come over a queue pair that is shaking. */

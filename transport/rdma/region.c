@@ -128,6 +128,9 @@ static int switch_off(struct mkv__endpoint *ep, size_t len, int error)
         if (conn->path == MKV_RDMA_ON_RAILS) {
             mkv__rdma_conn_fail(conn, -ECONNRESET, ep->why);
             next = ep->conns; /* whatever that has closed */
+        } else if (conn->path == MKV_RDMA_SHAKING) {
+            mkv__rdma_shake_failed(conn, MKV_REASON_MEMORY, ep->why);
+            next = ep->conns;
         }
     }
     mkv__rdma_leave(ep);
