@@ -105,7 +105,7 @@ static int report(struct sender *s, uint32_t i)
 
 static void send_items(struct sender *s)
 {
-    struct mkv_batch_options options = {.size = sizeof(options), .flags = s->flags};
+    struct mkv_batch_options options = {.size = sizeof(options), .flags = s->flags | MKV_DIFFERS};
     int r = mkv_batch_begin(s->batch, MKV_OP_SET, &options);
     for (uint32_t i = 0; i < s->n && r >= 0; i++) {
         struct mkv_segment segment = {s->items[i].data, s->items[i].len};

@@ -12,6 +12,7 @@
 #define DEADLINE_MOST_NS \
     8000000000u /* whatever an option says: sglang joins its threads after 10 s */
 
+#define SAMPLE    64u /* one of so many sets */
 #define RUN_BYTES (UINT64_C(256) << 10)
 
 static bool foreign(const struct mkv_batch *b)
@@ -172,6 +173,7 @@ int mkv_batch_begin(struct mkv_batch *b, enum mkv_op op, const struct mkv_batch_
         memcpy(&all, o, MKV_MIN(o->size, sizeof(all)));
     }
     b->op = op;
+    b->unsummed = false;
     b->flags = all.flags;
     b->first_depth = all.first_depth;
     b->ttl_ms = all.ttl_ms;
@@ -277,7 +279,7 @@ int mkv_batch_add(struct mkv_batch *b, const void *key, size_t key_len,
     return (int)b->n++;
 }
 
-void mkv__value_sum(const struct mkv_batch *b, struct value *v)
+static void sum_value(const struct mkv_batch *b, struct value *v)
 {
     uint64_t after = v->length;
     for (uint32_t j = 0; j < v->n_segments; j++) {
@@ -285,23 +287,36 @@ void mkv__value_sum(const struct mkv_batch *b, struct value *v)
         after -= s->len;
         v->checksum ^= s->len > 0 ? mkv__sum_slice(s->addr, s->len, after) : 0;
     }
-    v->unsummed = false;
+}
+
+/* Of a set: whether the servers are to know the checksums before they ask for the bytes, so that they
+ * can tell that what they keep differs. They always are where the bytes are read without our doing; else
+ * it costs a pass over memory that is not in cache, which is paid for whoever asks, and for a sample. */
+static bool sums_ahead(const struct mkv_batch *b)
+{
+    struct mkv_client *c = b->client;
+    bool fenced = c->transport->limits.reads_are_fenced;
+    if (fenced || b->flags & MKV_DIFFERS) {
+        return c->verify || b->flags & MKV_DIFFERS;
+    }
+    return __atomic_add_fetch(&c->sets, 1, __ATOMIC_RELAXED) % SAMPLE == 0;
 }
 
 /* In the caller's thread: where each key goes, and what its value's checksum is. */
 static void prepare(struct mkv_batch *b)
 {
+    bool ahead = b->op == MKV_OP_SET && sums_ahead(b);
+    b->unsummed = b->op == MKV_OP_SET && !ahead;
     for (uint32_t i = 0; i < b->n; i++) {
         struct value *v = &b->values[i];
         const uint8_t *key = b->keys + v->key_at;
         v->hash = mkv__place_key(b->namespace_, b->namespace_len, key, v->key_len);
-        if (b->op != MKV_OP_SET && (b->op != MKV_OP_GET || !b->client->verify)) {
-            continue;
+        if (ahead || (b->op == MKV_OP_GET && b->client->verify)) {
+            v->checksum = mkv__sum_seed(b->namespace_, b->namespace_len, key, v->key_len,
+                                        v->length);
         }
-        v->checksum = mkv__sum_seed(b->namespace_, b->namespace_len, key, v->key_len, v->length);
-        v->unsummed = b->op == MKV_OP_SET;
-        if (v->unsummed && !b->client->unsummed) {
-            mkv__value_sum(b, v);
+        if (ahead) {
+            sum_value(b, v);
         }
     }
 }

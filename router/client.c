@@ -196,7 +196,6 @@ static void read_config(struct mkv_client *c)
         memcpy(c->namespace_, ns, c->namespace_len);
     }
     c->verify = mkv__config_bool(c->config, MKV_OPT_CHECKSUM);
-    c->unsummed = !c->verify && c->transport->limits.reads_are_fenced;
     c->spin = mkv__config_choice(c->config, MKV_OPT_SPIN) != MKV_SPIN_NEVER;
     c->grace_ns = mkv__config_duration(c->config, MKV_OPT_PLACEMENT_GRACE);
     /* A list that is new to this client is a change: it cannot know what happened before. */

@@ -97,14 +97,13 @@ struct value {
     uint64_t key_at; /* in the batch's arena of keys */
     uint64_t length;
     uint64_t hash;     /* of namespace and key */
-    uint64_t checksum; /* set: of the value; get: its seed; while unsummed: the seed */
+    uint64_t checksum; /* set: of the value, where the batch is not unsummed; get: its seed */
     uint32_t first_segment, n_segments;
     uint32_t server; /* asked in this round */
     uint8_t key_len;
     uint8_t part;     /* the one it belongs to */
     uint8_t reissued; /* how often it was out when a session was lost, and was sent again */
     bool goes_again;  /* in this round */
-    bool unsummed;    /* set: without a checksum so far */
 };
 
 /* Whether a key may be sent to the same server once more. */
@@ -180,6 +179,7 @@ struct mkv_batch {
     struct part first, *parts[MKV_RAILS_MAX]; /* parts[0] is the first; kept for use again */
     unsigned n_parts;
     uint32_t pending; /* atomic: parts that have not ended, and who else holds it in flight */
+    bool unsummed;    /* a set whose values' checksums come with their bytes, or not at all */
     bool cancelled;   /* the owner's */
     bool orphan;      /* atomic: destroyed in a callback while in flight: nobody is told */
     struct mkv__completion completion; /* one more part: destroyed, who completes it frees it */
@@ -263,7 +263,7 @@ struct mkv_client {
     int event;
     bool manual, spin;
     bool verify;                  /* gets by their checksums */
-    bool unsummed;                /* sets go without them where that is safe: nobody verifies */
+    unsigned sets;                /* atomic: that might have gone unsummed */
     struct rail *calling;         /* manual: where a done_fn runs */
     uint64_t (*clock)(void *arg); /* NULL: CLOCK_MONOTONIC */
     void *clock_arg;
@@ -389,7 +389,6 @@ static inline struct rail *mkv__part_rail(const struct part *part) /* any thread
 /* Ends one of what `pending` counts; the last completes the batch. Worker of that rail. */
 void mkv__batch_release(struct mkv_batch *batch, struct rail *rail);
 /* Any thread that has the batch: the checksum of a value of a set, from its seed. */
-void mkv__value_sum(const struct mkv_batch *batch, struct value *value);
 int mkv__grow(void *pointer, size_t *cap, size_t wanted, size_t item);
 
 /* notify.c */

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -384,8 +385,8 @@ static void what_a_batch_asks_for_travels(void **state)
         {MKV_OP_EXISTS, MKV_REPLACE | MKV_PREFIX, MKV_REQ_LEASE, MKV_CLASS_URGENT},
         {MKV_OP_GET, MKV_PREFIX, MKV_REQ_PREFIX, MKV_CLASS_URGENT},
         {MKV_OP_GET, MKV_REPLACE | MKV_BACKGROUND, 0, MKV_CLASS_BACKGROUND},
-        {MKV_OP_SET, MKV_REPLACE, MKV_REQ_REPLACE, MKV_CLASS_URGENT},
-        {MKV_OP_SET, MKV_PREFIX, 0, MKV_CLASS_URGENT},
+        {MKV_OP_SET, MKV_REPLACE, MKV_REQ_REPLACE | MKV_REQ_UNSUMMED, MKV_CLASS_URGENT},
+        {MKV_OP_SET, MKV_PREFIX, MKV_REQ_UNSUMMED, MKV_CLASS_URGENT},
     };
     rig_init(&rig, 1, 1, "placement_grace", "0", NULL);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -401,45 +402,76 @@ static void what_a_batch_asks_for_travels(void **state)
     rig_fini(&rig);
 }
 
-static bool falls_back;
-
-static bool is_degraded(const struct mkv__conn *conn)
-{
-    (void)conn;
-    return falls_back;
-}
-
-/* Not made where nobody asked for them, nor where they alone could tell of a withdrawal left out. */
-static void sets_without_checksums(void **state)
+/* Of sets they come with the bytes, or ahead where the server reads those by itself; or where somebody
+ * wants to know whether what is kept differs. Nobody asks for those of gets without checksums. */
+static void when_checksums_are_made(void **state)
 {
     (void)state;
     unsigned char value[4] = "abc", back[4];
     struct mkv__transport fenced = mkv__fake;
     static const struct {
         const char *checksum;
-        bool fenced, falls_back;
-        uint32_t set, get;
+        bool fenced;
+        uint32_t flags, set, get;
     } cases[] = {
-        {"yes", true, false, 0, 0},
-        {"no", false, false, 0, MKV_REQ_UNSUMMED},
-        {"no", true, true, 0, MKV_REQ_UNSUMMED},
-        {"no", true, false, MKV_REQ_UNSUMMED, MKV_REQ_UNSUMMED},
+        {"yes", true, 0, 0, 0},
+        {"yes", true, MKV_DIFFERS, 0, 0},
+        {"yes", false, 0, MKV_REQ_UNSUMMED, 0},
+        {"yes", false, MKV_DIFFERS, 0, 0},
+        {"no", true, 0, MKV_REQ_UNSUMMED, MKV_REQ_UNSUMMED},
+        {"no", true, MKV_DIFFERS, 0, MKV_REQ_UNSUMMED},
+        {"no", false, 0, MKV_REQ_UNSUMMED, MKV_REQ_UNSUMMED},
+        {"no", false, MKV_DIFFERS, 0, MKV_REQ_UNSUMMED},
     };
-    fenced.degraded = is_degraded;
     rig_setting.transport = &fenced;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct mkv_batch_options o = {.size = sizeof(o), .flags = cases[i].flags};
         fenced.limits.reads_are_fenced = cases[i].fenced;
-        falls_back = cases[i].falls_back;
         rig_init(&rig, 1, 1, "placement_grace", "0", "checksum", cases[i].checksum, NULL);
-        assert_int_equal(rig_run(&rig, MKV_OP_SET, "k", 1, value, sizeof(value)), 1);
+        struct mkv_batch *b = rig_one(&rig, MKV_OP_SET, "k", value, sizeof(value), &o);
+        assert_int_equal(mkv_batch_submit(b), 0);
+        assert_int_equal(rig_wait(&rig, b), 0);
+        assert_int_equal(mkv_batch_status(b, 0), MKV_STORED);
         assert_int_equal(rig.servers[0].flags, cases[i].set);
         assert_int_equal(rig.servers[0].checksum != 0, cases[i].set == 0);
-        assert_int_equal(rig_run(&rig, MKV_OP_GET, "k", 1, back, sizeof(back)), 1);
+        value[0] ^= 1; /* it keeps what it has */
+        assert_int_equal(mkv_batch_begin(b, MKV_OP_SET, &o), 0);
+        struct mkv_segment segment = {value, sizeof(value)};
+        assert_int_equal(mkv_batch_add(b, "k", 1, &segment, 1), 0);
+        assert_int_equal(mkv_batch_submit(b), 0);
+        assert_int_equal(rig_wait(&rig, b), 0);
+        assert_int_equal(mkv_batch_status(b, 0), MKV_KEPT);
+        assert_int_equal(mkv_batch_differs(b, 0), cases[i].set == 0);
+        mkv_batch_destroy(&b);
+        value[0] ^= 1;
+        b = rig_one(&rig, MKV_OP_GET, "k", back, sizeof(back), NULL);
+        assert_int_equal(mkv_batch_submit(b), 0);
+        assert_int_equal(rig_wait(&rig, b), 0);
+        assert_int_equal(mkv_batch_status(b, 0), MKV_HIT);
         assert_int_equal(rig.servers[0].flags, cases[i].get);
         assert_memory_equal(back, value, sizeof(value));
+        mkv_batch_destroy(&b);
+        assert_int_equal(rig.servers[0].damaged, 0);
         rig_fini(&rig);
     }
     rig_setting.transport = NULL;
+}
+
+/* So that servers count what differs: of one batch in 64. */
+static void a_sample_has_them_ahead(void **state)
+{
+    (void)state;
+    unsigned char value[4] = "abc";
+    int ahead = 0;
+    rig_init(&rig, 1, 1, NULL);
+    for (int i = 0; i < 256; i++) {
+        char tag[8];
+        snprintf(tag, sizeof(tag), "t%d", i);
+        assert_int_equal(rig_run(&rig, MKV_OP_SET, tag, 1, value, sizeof(value)), 1);
+        ahead += rig.servers[0].flags == 0;
+    }
+    assert_int_equal(ahead, 4);
+    rig_fini(&rig);
 }
 
 int main(void)
@@ -456,7 +488,8 @@ int main(void)
         cmocka_unit_test(answers_that_are_none),
         cmocka_unit_test(damage_is_a_miss_and_reported),
         cmocka_unit_test(what_a_batch_asks_for_travels),
-        cmocka_unit_test(sets_without_checksums),
+        cmocka_unit_test(when_checksums_are_made),
+        cmocka_unit_test(a_sample_has_them_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,32 +128,15 @@ static void wire_key(const struct rpc *rpc, uint32_t i, struct mkv__wire_key *to
                                  .position = rpc->keys[i],
                                  .length = v->length,
                                  .raw_length = v->length,
-                                 .checksum = v->unsummed ? 0 : v->checksum};
+                                 .checksum = b->unsummed ? 0 : v->checksum};
 }
 
-/* Whether this request goes without checksums: nobody asked for them, and nothing but they could tell
- * of a withdrawal. A session that has fallen back needs them after all. */
+/* Whether this request goes without checksums: those of a set come with its bytes, or nobody wants
+ * any. */
 static bool goes_unsummed(const struct rpc *rpc)
 {
-    struct mkv_batch *b = rpc->part->batch;
-    const struct mkv_client *client = b->client;
-    if (b->op == MKV_OP_GET) {
-        return !client->verify;
-    }
-    if (b->op != MKV_OP_SET || !client->unsummed) {
-        return false;
-    }
-    bool summed = client->transport->degraded(rpc->session->conn);
-    for (uint32_t i = 0; i < rpc->n; i++) {
-        summed = summed || !b->values[rpc->keys[i]].unsummed;
-    }
-    for (uint32_t i = 0; i < rpc->n && summed; i++) {
-        struct value *v = &b->values[rpc->keys[i]];
-        if (v->unsummed) {
-            mkv__value_sum(b, v);
-        }
-    }
-    return !summed;
+    const struct mkv_batch *b = rpc->part->batch;
+    return b->op == MKV_OP_GET ? !b->client->verify : b->op == MKV_OP_SET && b->unsummed;
 }
 
 int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
@@ -180,11 +163,12 @@ int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
     return mkv__request_encode(&request, rpc->session->rail->body, MKV_MESSAGE_MAX);
 }
 
-/* Bytes of a get have come: into the sum of the value or values they belong to. */
-static void landed(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len)
+/* The terms of bytes at offset in the sums of the value or values they belong to: added to sums, where
+ * that is not NULL. Returns all of them, xored. */
+static uint64_t terms(struct rpc *rpc, uint64_t offset, const uint8_t *p, size_t len,
+                      uint64_t *sums)
 {
-    struct rpc *rpc = e->owner;
-    const uint8_t *p = data;
+    uint64_t all = 0;
     while (len > 0) {
         while (offset < rpc->offsets[rpc->at]) {
             rpc->at--;
@@ -194,24 +178,41 @@ static void landed(struct mkv__exposure *e, uint64_t offset, const void *data, s
         }
         uint64_t end = rpc->offsets[rpc->at + 1];
         size_t n = MKV_MIN(len, (size_t)(end - offset));
-        rpc->sums[rpc->at] ^= mkv__sum_slice(p, n, end - offset - n);
+        uint64_t term = mkv__sum_slice(p, n, end - offset - n);
+        if (sums != NULL) {
+            sums[rpc->at] ^= term;
+        }
+        all ^= term;
         p += n;
         offset += n;
         len -= n;
     }
+    return all;
+}
+
+static void landed(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len)
+{
+    struct rpc *rpc = e->owner;
+    (void)terms(rpc, offset, data, len, rpc->sums);
+}
+
+static uint64_t leaving(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len)
+{
+    return terms(e->owner, offset, data, len, NULL);
 }
 
 void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id)
 {
-    bool get = rpc->part->batch->op == MKV_OP_GET;
-    rpc->exposure = (struct mkv__exposure){
-        .request_id = request_id,
-        .writable = get,
-        .pieces = rpc->pieces,
-        .n_pieces = rpc->n_pieces,
-        .len = rpc->offsets[rpc->n],
-        .landed = get && rpc->part->batch->client->verify ? landed : NULL,
-        .owner = rpc};
+    const struct mkv_batch *b = rpc->part->batch;
+    bool get = b->op == MKV_OP_GET;
+    rpc->exposure = (struct mkv__exposure){.request_id = request_id,
+                                           .writable = get,
+                                           .pieces = rpc->pieces,
+                                           .n_pieces = rpc->n_pieces,
+                                           .len = rpc->offsets[rpc->n],
+                                           .landed = get && b->client->verify ? landed : NULL,
+                                           .leaving = b->unsummed && !get ? leaving : NULL,
+                                           .owner = rpc};
 }
 
 static void answer_get(struct rpc *rpc, uint32_t i, const struct mkv__answer *from,
@@ -296,7 +297,7 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     to->status = error == -EPROTO ? MKV_UNKNOWN : statuses[from->status];
     to->error = error;
     to->length = from->length;
-    to->differs = from->status == MKV_WIRE_KEPT && !v->unsummed &&
+    to->differs = from->status == MKV_WIRE_KEPT && !b->unsummed &&
                   (from->flags & MKV_ANSWER_UNSUMMED) == 0 && from->checksum != v->checksum;
     if (from->status == MKV_WIRE_BUSY && v->reissued > 0) {
         to->again = AGAIN_BUSY; /* most likely with what we have sent before */

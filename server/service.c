@@ -30,18 +30,8 @@ static bool needs_admin(const struct mkv__request *r)
            (r->type == MKV_TYPE_SET && (r->flags & MKV_REQ_REPLACE) != 0);
 }
 
-/* Where a withdrawn read may end as zeros, only a checksum tells. */
-static bool needs_sums(const struct mkv__session *session)
+static bool supported(const struct mkv__request *r)
 {
-    const struct mkv__transport *transport = session->service->o.transport;
-    return !transport->limits.reads_are_fenced || transport->degraded(session->conn);
-}
-
-static bool supported(const struct mkv__session *session, const struct mkv__request *r)
-{
-    if (r->type == MKV_TYPE_SET && (r->flags & MKV_REQ_UNSUMMED) != 0 && needs_sums(session)) {
-        return false;
-    }
     return (r->flags & (MKV_REQ_ATOMIC | MKV_REQ_SEGMENTS)) == 0 && r->encoding == 0 &&
            r->range_offset == 0 && r->range_len == 0;
 }
@@ -116,6 +106,7 @@ static void set(struct mkv__transfer *t, const struct mkv__request *r, uint32_t 
     mkv__store_set_begin(service->o.store, r, mkv__worker_now(service->o.worker), t->objects,
                          t->answers);
     tell_conflict(t, r);
+    t->checked = (r->flags & MKV_REQ_UNSUMMED) != 0;
     mkv__transfer_start(t, deadline_ms);
 }
 
@@ -173,7 +164,7 @@ static int keys_request(struct mkv__session *session, const struct mkv__message 
     if (!namespace_allowed(session, &r) || (needs_admin(&r) && !session->admin)) {
         mkv__counter_inc(&service->figures.denied);
         answer_all(t, MKV_WIRE_DENIED);
-    } else if (!supported(session, &r) || (message->flags & MKV_FLAG_CRITICAL) != 0) {
+    } else if (!supported(&r) || (message->flags & MKV_FLAG_CRITICAL) != 0) {
         answer_all(t, MKV_WIRE_ERROR);
     } else {
         dispatch(t, &r, message->deadline_ms);

@@ -121,6 +121,7 @@ struct mkv__transfer *mkv__transfer_create(struct mkv__session *session, uint64_
     t->next_key = t->next_extent = 0;
     t->moving = t->waiting = t->forgotten = t->moved = false;
     t->answered = t->stopped = false;
+    t->bulk.checked = t->checked = false;
     t->gone = NULL;
     mkv__timer_init(&t->timer, expired);
     memset(t->objects, 0, n * sizeof(*t->objects));
@@ -291,9 +292,10 @@ void mkv__session_writable(struct mkv__session *session)
 static void finish_set(struct mkv__transfer *t)
 {
     struct mkv__service *service = t->session->service;
+    bool summed = service->o.verify || t->bulk.checked;
     for (uint32_t i = 0; i < t->n; i++) {
         struct mkv__object *o = t->objects[i];
-        if (o == NULL || t->answers[i].status != MKV_WIRE_STORED || !service->o.verify) {
+        if (o == NULL || t->answers[i].status != MKV_WIRE_STORED || !summed) {
             continue;
         }
         uint64_t sum = t->sums[i] ^ mkv__sum_seed(mkv__object_namespace(o), o->namespace_len,
@@ -337,14 +339,15 @@ static void fail(struct mkv__transfer *t, uint8_t status)
     mkv__transfer_answer(t);
 }
 
-static void landed(struct mkv__bulk *bulk, uint32_t piece, uint64_t offset, const void *data,
-                   size_t len)
+static uint64_t landed(struct mkv__bulk *bulk, uint32_t piece, uint64_t offset, const void *data,
+                       size_t len)
 {
     struct mkv__transfer *t = bulk->owner;
     uint64_t after = t->piece_after[piece] - offset - len;
-    if (t->session->service->o.verify) {
-        t->sums[t->piece_key[piece]] ^= mkv__sum_slice(data, len, after);
-    }
+    bool wanted = bulk->checked || t->session->service->o.verify;
+    uint64_t term = wanted ? mkv__sum_slice(data, len, after) : 0;
+    t->sums[t->piece_key[piece]] ^= term;
+    return term;
 }
 
 static void done(struct mkv__bulk *bulk, int status)
@@ -355,6 +358,8 @@ static void done(struct mkv__bulk *bulk, int status)
         next_window(t);
     } else if (t->forgotten || status == -ECONNRESET) {
         mkv__transfer_destroy(t);
+    } else if (status == -EBADMSG) {
+        fail(t, MKV_WIRE_DAMAGED);
     } else {
         t->answered = false; /* the reply is not delivered */
         mkv__counter_inc(&t->session->service->figures.late);
@@ -414,6 +419,7 @@ static void next_window(struct mkv__transfer *t)
     t->bulk.pieces = t->pieces;
     t->bulk.n_pieces = (uint32_t)n;
     t->bulk.landed = set ? landed : NULL;
+    t->bulk.checked = t->checked;
     t->bulk.done = done;
     t->bulk.owner = t;
     t->moving = t->moved = true;

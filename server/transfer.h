@@ -23,6 +23,7 @@ struct mkv__transfer {
     uint64_t bytes; /* counted in flight */
     uint8_t type;
     bool moving, waiting, forgotten, moved;
+    bool checked;  /* SET: sums come with the bytes, where a client has to send them */
     bool stopped;  /* its time was over, and it was to stop */
     bool answered; /* GET: the reply is sent behind the last bytes */
     bool *gone;    /* set when it is destroyed while its bulk begins; or NULL */

@@ -52,6 +52,9 @@ struct mkv__exposure {
     uint64_t len;
     /* bytes have landed at offset; called while they are hot in cache, not after conceal. Or NULL. */
     void (*landed)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
+    /* the peer is about to be sent bytes of a set, at offset: returns their term of a sum that goes with
+     * them, see `checked`. Not where the peer reads by itself, and not after conceal. Or NULL: 0 */
+    uint64_t (*leaving)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
     /* after conceal, possibly before it returns; or before `closed` when the session dies */
     void (*concealed)(struct mkv__exposure *e);
     void *owner;
@@ -63,10 +66,16 @@ struct mkv__bulk {
     uint64_t request_id;
     const struct mkv__piece *pieces; /* ascending by offset, gaps allowed */
     uint32_t n_pieces;
-    /* read only: bytes of piece have landed, hot in cache, in order within a piece. May be NULL. */
-    void (*landed)(struct mkv__bulk *b, uint32_t piece, uint64_t offset_in_piece, const void *data,
-                   size_t len);
-    /* status 0; -ECANCELED: aborted or withdrawn; -ECONNRESET. The pieces are free afterwards. */
+    /* read only: bytes of piece have landed, hot in cache, in order within a piece. Returns their term of
+     * the sum. May be NULL. */
+    uint64_t (*landed)(struct mkv__bulk *b, uint32_t piece, uint64_t offset_in_piece,
+                       const void *data, size_t len);
+    /* read only: of what the peer sends the terms that `landed` returns must be those of the peer's
+     * `leaving`, xored over the bytes that travel together. `read` clears it where bytes are read
+     * without the peer's doing. */
+    bool checked;
+    /* status 0; -ECANCELED: aborted or withdrawn; -EBADMSG: what came is not what was sent, or no sum
+     * came with it; -ECONNRESET. The pieces are free afterwards. */
     void (*done)(struct mkv__bulk *b, int status);
     void *owner;
     uint64_t transport[12];
@@ -175,7 +184,7 @@ struct mkv__transport_limits {
     uint32_t max_pieces;   /* per exposure or bulk */
     uint64_t max_exposure; /* bytes, of a bulk too */
     /* What `read` has read to its end was all there before the exposure was concealed, while the
-     * session is not degraded. Else some of it may be zeros: checksums have to tell. */
+     * session is not degraded. Else some of it may be zeros, and `checked` or checksums have to tell. */
     bool reads_are_fenced;
 };
 

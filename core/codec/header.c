@@ -12,11 +12,11 @@ void mkv__header_encode(const struct mkv__header *h, uint8_t out[MKV_HEADER_BYTE
     mkv__put_le(&c, h->type, 1);
     mkv__put_le(&c, h->flags, 2);
     mkv__put_le(&c, h->request_id, 8);
-    mkv__put_le(&c, h->deadline_ms, 4);
+    mkv__put_le(&c, h->type == MKV_TYPE_DATA ? (uint32_t)h->sum : h->deadline_ms, 4);
     mkv__put_le(&c, h->cls, 1);
     mkv__put_le(&c, 0, 3);
     mkv__put_le(&c, h->body_len, 4);
-    mkv__put_le(&c, 0, 4);
+    mkv__put_le(&c, h->type == MKV_TYPE_DATA ? h->sum >> 32 : 0, 4);
     mkv__put_le(&c, h->aux, 8);
     mkv__put_le(&c, h->sequence, 8);
     mkv__put_bytes(&c, h->mac, MKV_MAC_BYTES);
@@ -55,7 +55,13 @@ int mkv__header_decode(const uint8_t in[MKV_HEADER_BYTES], struct mkv__header *o
     h.cls = (uint8_t)mkv__get_le(&c, 1);
     uint64_t zero = mkv__get_le(&c, 3);
     h.body_len = (uint32_t)mkv__get_le(&c, 4);
-    zero |= mkv__get_le(&c, 4);
+    uint64_t upper = mkv__get_le(&c, 4);
+    if (h.type == MKV_TYPE_DATA) {
+        h.sum = upper << 32 | h.deadline_ms;
+        h.deadline_ms = 0;
+        upper = 0;
+    }
+    zero |= upper;
     h.aux = mkv__get_le(&c, 8);
     h.sequence = mkv__get_le(&c, 8);
     memcpy(h.mac, mkv__take(&c, MKV_MAC_BYTES), MKV_MAC_BYTES);

@@ -5,6 +5,8 @@
  *   20 class u8 | 21 zero u8[3] | 24 body length u32 | 28 zero u32 | 32 aux u64 | 40 sequence u64 |
  *   48 MAC u8[16]
  *
+ * DATA has no deadline: there 16 is the lower and 28 the upper half of the sum of its bytes.
+ *
  * aux: DATA: offset in the request's exposure; replies: credits, 0 so far; others: 0. The MAC covers the header (MAC field zero) and, but for DATA, the body.
  */
 #ifndef CORE_CODEC_HEADER_H
@@ -65,6 +67,7 @@ struct mkv__header {
     uint32_t deadline_ms;
     uint32_t body_len;
     uint64_t aux;
+    uint64_t sum; /* DATA, instead of deadline_ms; 0: the receiver has not asked for it */
     uint64_t sequence;
     uint8_t mac[MKV_MAC_BYTES];
 };

@@ -40,6 +40,7 @@ static void assert_same(const struct mkv__header *a, const struct mkv__header *b
     assert_int_equal(a->deadline_ms, b->deadline_ms);
     assert_int_equal(a->body_len, b->body_len);
     assert_int_equal(a->aux, b->aux);
+    assert_int_equal(a->sum, b->sum);
     assert_int_equal(a->sequence, b->sequence);
     assert_memory_equal(a->mac, b->mac, MKV_MAC_BYTES);
 }
@@ -64,7 +65,7 @@ static void test_the_largest_values_come_back(void **state)
                             .cls = MKV_CLASS_URGENT,
                             .flags = 0x7fff,
                             .request_id = UINT64_MAX,
-                            .deadline_ms = UINT32_MAX,
+                            .sum = UINT64_MAX - 3,
                             .body_len = MKV_DATA_MAX,
                             .aux = UINT64_MAX - 1,
                             .sequence = UINT64_MAX - 2},
@@ -74,6 +75,15 @@ static void test_the_largest_values_come_back(void **state)
     mkv__header_encode(&h, bytes);
     assert_int_equal(mkv__header_decode(bytes, &back), 0);
     assert_same(&h, &back);
+    h.type = MKV_TYPE_SET; /* has a deadline where DATA has half of its sum, and no sum */
+    h.flags = 0;
+    h.deadline_ms = UINT32_MAX;
+    mkv__header_encode(&h, bytes);
+    assert_int_equal(mkv__header_decode(bytes, &back), 0);
+    h.sum = 0;
+    assert_same(&h, &back);
+    bytes[28] = 1;
+    assert_int_equal(mkv__header_decode(bytes, &back), -EPROTO);
 }
 
 /* A reply's aux is for credits: it comes back although nobody looks at it yet. */

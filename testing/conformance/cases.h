@@ -38,6 +38,7 @@ void slow_handshake(void **state);
 /* cases_bulk.c */
 void gets(void **state);
 void sets(void **state);
+void sets_with_sums(void **state);
 void gets_with_the_reply_behind(void **state);
 void nothing_to_move(void **state);
 void gaps_stay(void **state);

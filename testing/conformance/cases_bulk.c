@@ -63,6 +63,48 @@ void sets(void **state)
     transfer(false, 7, 9, 20 * MIB);
 }
 
+/* Where the client sends what is read, it sends sums of it, and what has another one ends the read. */
+static void set_with_sums(uint32_t n_mine, uint32_t n_theirs, uint64_t len, uint64_t lie)
+{
+    struct rig rig;
+    bool fenced;
+
+    case_open(&rig);
+    fenced = rig.t->limits.reads_are_fenced;
+    memory_init(&rig.mine, &rig.client, n_mine, len, false);
+    memory_init(&rig.theirs, &rig.server, n_theirs, len, false);
+    rig.mine.checked = rig.theirs.checked = true;
+    rig.mine.lie = lie;
+    memory_fill(&rig.mine, 77);
+    rig.server.on_message = case_serve_read;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), false), 0);
+    assert_int_equal(end_send(&rig.client, 33, ID(3, 5), false, "go", 2), 0);
+    assert_true(rig_until(&rig, &rig.theirs.done, 1));
+    assert_int_equal(rig.theirs.status, lie && !fenced ? -EBADMSG : 0);
+    if (rig.theirs.status == 0) {
+        assert_true(memory_is(&rig.theirs, 77));
+        assert_true(rig.mine.left == (fenced ? 0 : len));
+    }
+    memset(rig.theirs.base, 0xee, rig.theirs.size); /* it is the server's own again */
+    rig_turns(&rig, 100);
+    assert_int_equal(rig.theirs.done, 1);
+    case_conceal(&rig, true);
+    case_still_works(&rig);
+    rig_fini(&rig);
+}
+
+void sets_with_sums(void **state)
+{
+    (void)state;
+    for (uint64_t lie = 0; lie < 2; lie++) {
+        set_with_sums(1, 1, 1, lie);
+        set_with_sums(100, 37, 3 * MIB + 11, lie);
+        set_with_sums(1, 1000, 3 * MIB + 11, lie);
+        set_with_sums(3000, 1, 3 * MIB + 11, lie);
+        set_with_sums(7, 9, 20 * MIB, lie);
+    }
+}
+
 static void transfer_behind(uint32_t n_mine, uint32_t n_theirs, uint64_t len)
 {
     struct rig rig;

@@ -59,17 +59,26 @@ static void conceal_mine(struct memory *theirs)
     theirs->rig->t->conceal(mine->end->conn, &mine->exposure, false);
 }
 
-void conceal_during_set(void **state)
+/* checked: zeros do not have the sums of what was to leave, which the server may see before it hears that
+ * the client has withdrawn. */
+static void conceals_during_set(bool checked)
 {
     struct rig rig;
     uint64_t real = 0;
 
-    (void)state;
-    case_begin(&rig, false, 50, 1, 30 * MIB);
+    case_open(&rig);
+    memory_init(&rig.mine, &rig.client, 50, 30 * MIB, false);
+    memory_init(&rig.theirs, &rig.server, 1, 30 * MIB, false);
+    memory_fill(&rig.mine, 77);
+    rig.mine.checked = rig.theirs.checked = checked;
+    rig.theirs.on_done = case_reply_when_done;
+    rig.server.on_message = case_serve_read;
+    assert_int_equal(memory_expose(&rig.mine, ID(3, 5), false), 0);
+    assert_int_equal(end_send(&rig.client, 33, ID(3, 5), false, "go", 2), 0);
     rig.theirs.on_landed = conceal_mine;
     assert_true(rig_until(&rig, &rig.mine.concealed, 1));
     assert_true(rig_until(&rig, &rig.theirs.done, 1));
-    assert_int_equal(rig.theirs.status, -ECANCELED);
+    assert_true(rig.theirs.status == -ECANCELED || (checked && rig.theirs.status == -EBADMSG));
     for (uint64_t i = 0; i < rig.theirs.len; i++) {
         uint8_t byte = ((uint8_t *)rig.theirs.pieces[0].addr)[i];
 
@@ -77,9 +86,17 @@ void conceal_during_set(void **state)
         real += byte != 0;
     }
     assert_true(real > 0 && real < rig.theirs.len);
+    assert_true(rig_until(&rig, &rig.server.cancelled, 1));
     assert_int_equal(rig.server.cancelled, 1);
     case_still_works(&rig);
     rig_fini(&rig);
+}
+
+void conceal_during_set(void **state)
+{
+    (void)state;
+    conceals_during_set(false);
+    conceals_during_set(true);
 }
 
 static void abort_now(struct memory *m)

@@ -27,6 +27,7 @@ int mkv__conformance(const struct mkv__subject *s)
         cmocka_unit_test(slow_handshake),
         cmocka_unit_test(gets),
         cmocka_unit_test(sets),
+        cmocka_unit_test(sets_with_sums),
         cmocka_unit_test(gets_with_the_reply_behind),
         cmocka_unit_test(nothing_to_move),
         cmocka_unit_test(gaps_stay),

@@ -1,4 +1,4 @@
-# ./dev bench rdma: memkv beside perftest, in one guest.
+# ./dev bench rdma, ./dev bench tcp: memkv beside what is the ceiling there.
 # shellcheck shell=bash
 
 bench_rdma_usage() {
@@ -41,4 +41,14 @@ bench_rdma() {
     build_command >&2
     MKV_VM_TIMEOUT=${MKV_VM_TIMEOUT:-1800} vm_run testing/rdma/bench.sh out/bin/memkv "$pairs" "$seconds" "$only" </dev/null |
         "$(base_python)" testing/rdma/bench.py --pairs "$pairs" "${json[@]}"
+}
+
+# memkv beside raw sockets, over loopback.
+bench_tcp() {
+    setup_packages testing/ceiling/packages.txt >&2
+    build_command >&2
+    # shellcheck disable=SC2046
+    bz build --config=release $(bz_options) //testing/ceiling >&2
+    place testing/ceiling/ceiling out/ceiling/ceiling 755
+    exec "$(base_python)" testing/ceiling/tcp.py --memkv out/bin/memkv --program out/ceiling/ceiling "$@"
 }

@@ -58,9 +58,10 @@ static void kept_differs_and_replace(void **state)
     char out[3];
     struct mkv_segment s = {"bbb", 3};
     struct mkv_batch_options replace = {.size = sizeof(replace), .flags = MKV_REPLACE};
+    struct mkv_batch_options differs = {.size = sizeof(differs), .flags = MKV_DIFFERS};
     assert_int_equal(mkv_set(c, "d", 1, "aaa", 3), 1);
     assert_int_equal(mkv_batch_create(c, &b), 0);
-    assert_int_equal(mkv_batch_begin(b, MKV_OP_SET, NULL), 0);
+    assert_int_equal(mkv_batch_begin(b, MKV_OP_SET, &differs), 0);
     assert_int_equal(mkv_batch_add(b, "d", 1, &s, 1), 0);
     assert_int_equal(mkv_batch_submit(b), 0);
     assert_int_equal(mkv_batch_wait(b), 0);

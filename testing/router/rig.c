@@ -1,6 +1,7 @@
 #include "testing/router/rig.h"
 
 #include "core/base.h"
+#include "core/checksum.h"
 #include "router/placement.h"
 #include "transport/fake/fake.h"
 
@@ -125,15 +126,25 @@ static void reply(struct rig_job *job)
     job_free(job);
 }
 
+static uint64_t bulk_landed(struct mkv__bulk *bulk, uint32_t piece, uint64_t at, const void *data,
+                            size_t len)
+{
+    return bulk->checked ? mkv__sum_slice(data, len, bulk->pieces[piece].len - at - len) : 0;
+}
+
 static void bulk_done(struct mkv__bulk *bulk, int status)
 {
     struct rig_job *job = bulk->owner;
     if (status < 0) {
+        job->server->damaged += status == -EBADMSG;
         job_free(job);
         return;
     }
     for (uint32_t i = 0; i < job->request.n_keys; i++) {
         struct rig_value *v = job->fresh[i];
+        if (v != NULL && job->bulk.checked) {
+            v->checksum ^= mkv__sum_slice(v->data, v->len, 0);
+        }
         if (v != NULL) {
             v->next = job->server->values;
             job->server->values = v;
@@ -174,6 +185,10 @@ static void prepare_set(struct rig_job *job, uint32_t i, uint64_t offset, struct
     v->data = malloc(k->length + 1);
     v->len = k->length;
     v->checksum = k->checksum;
+    if (job->request.flags & MKV_REQ_UNSUMMED) { /* its seed, until the bytes are there */
+        v->checksum = mkv__sum_seed(job->request.namespace_, job->request.namespace_len, k->key,
+                                    k->key_len, k->length);
+    }
     memcpy(v->key, k->key, k->key_len);
     job->fresh[i] = v;
     if (v->len > 0) {
@@ -253,6 +268,8 @@ static void serve(struct rig_server *s, struct mkv__conn *conn, const struct mkv
     prepare_all(job);
     job->bulk.request_id = job->id;
     job->bulk.pieces = job->pieces;
+    job->bulk.landed = bulk_landed;
+    job->bulk.checked = (job->request.flags & MKV_REQ_UNSUMMED) != 0;
     job->bulk.done = bulk_done;
     job->bulk.owner = job;
     if (job->bulk.n_pieces == 0) {

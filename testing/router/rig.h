@@ -50,6 +50,7 @@ struct rig_server {
     uint64_t other; /* length that it gives with `say` */
     /* what has come */
     int accepted, requests, cancels, reports, n_held;
+    int damaged;                    /* sets whose bytes did not have the sums that came with them */
     uint32_t keys, flags, position; /* of all; of the last request, and its first key's */
     uint64_t checksum;              /* of the last request, its first key's */
     uint8_t cls;

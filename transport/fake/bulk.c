@@ -84,11 +84,13 @@ static uint32_t piece_at(const struct mkv__exposure *e, uint64_t offset)
     return low;
 }
 
-/* Copies between an exposure and bytes; tells landed unless quiet. Stops when it is concealed. */
-static void copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *bytes, uint64_t len,
-                 bool in, bool quiet)
+/* Copies between an exposure and bytes; tells landed unless quiet. Stops when it is concealed. Returns
+ * the sum of what leaves. */
+static uint64_t copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *bytes,
+                     uint64_t len, bool in, bool quiet)
 {
     struct mkv__exposure *e = exposed(conn, id);
+    uint64_t sum = 0;
 
     for (uint32_t i = e ? piece_at(e, offset) : 0; e && len > 0 && i < e->n_pieces; i++) {
         const struct mkv__piece *p = &e->pieces[i];
@@ -103,6 +105,7 @@ static void copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *
             memcpy((uint8_t *)p->addr + at, bytes, here);
         } else {
             memcpy(bytes, (uint8_t *)p->addr + at, here);
+            sum ^= e->leaving ? e->leaving(e, offset, bytes, here) : 0;
         }
         bytes += here;
         len -= here;
@@ -112,6 +115,7 @@ static void copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *
             e = conn->closing ? NULL : exposed(conn, id);
         }
     }
+    return sum;
 }
 
 /* The server's bulk ------------------------------------------------------------------------------ */
@@ -363,7 +367,7 @@ static void pulled(struct mkv__conn *conn, const struct mkv__fake_event *event)
     data->bulk = event->bulk;
     data->serial = event->serial;
     data->offset = event->offset;
-    copy(conn, event->request_id, event->offset, data->bytes, event->len, false, true);
+    data->sum = copy(conn, event->request_id, event->offset, data->bytes, event->len, false, true);
     mkv__fake_later(conn->peer, 1 + mkv__fake_slot(event->request_id), data);
 }
 
@@ -371,7 +375,7 @@ static void arrived(struct mkv__conn *conn, struct mkv__fake_flight *f,
                     const struct mkv__fake_event *event)
 {
     struct mkv__bulk *b = f->bulk;
-    uint64_t serial = f->serial;
+    uint64_t serial = f->serial, sum = 0;
     uint32_t piece;
     uint64_t at;
 
@@ -381,11 +385,15 @@ static void arrived(struct mkv__conn *conn, struct mkv__fake_flight *f,
     memcpy((uint8_t *)b->pieces[piece].addr + at, event->bytes, event->len);
     f->got_at += event->len;
     if (b->landed) {
-        b->landed(b, piece, at, (uint8_t *)b->pieces[piece].addr + at, event->len);
+        sum = b->landed(b, piece, at, (uint8_t *)b->pieces[piece].addr + at, event->len);
     }
     for (f = conn->flights; f && f->serial != serial; f = f->next) {
     }
     if (!f || conn->closing) {
+        return;
+    }
+    if (b->checked && sum != event->sum) {
+        finish(conn, f, -EBADMSG);
         return;
     }
     settle(b, &f->got_piece, &f->got_at);
@@ -399,8 +407,8 @@ void mkv__fake_bulk_event(struct mkv__conn *conn, const struct mkv__fake_event *
     struct mkv__fake_flight *f = conn->flights;
 
     if (event->what == MKV_FAKE_LAND || event->what == MKV_FAKE_TWICE) {
-        copy(conn, event->request_id, event->offset, (uint8_t *)(uintptr_t)event->bytes, event->len,
-             true, event->what == MKV_FAKE_TWICE);
+        (void)copy(conn, event->request_id, event->offset, (uint8_t *)(uintptr_t)event->bytes,
+                   event->len, true, event->what == MKV_FAKE_TWICE);
         return;
     }
     if (event->what == MKV_FAKE_PULL) {

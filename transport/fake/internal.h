@@ -31,6 +31,7 @@ struct mkv__fake_event {
     struct mkv__bulk *bulk; /* the server's: compared with what is in flight before use */
     uint64_t serial;        /* of the bulk */
     uint64_t offset, len;
+    uint64_t sum; /* DATA: what the client says of it */
     int value;
     struct mkv__message message;
     uint8_t bytes[]; /* len of them: bulk, or the message's body */

@@ -22,7 +22,7 @@ static bool tell_landed(struct mkv__rdma_qp *qp, struct mkv__rdma_job *job, uint
         job->landed_at += here;
         len -= here;
         if (bulk->landed) {
-            bulk->landed(bulk, piece, at, (const uint8_t *)p->addr + at, here);
+            (void)bulk->landed(bulk, piece, at, (const uint8_t *)p->addr + at, here);
         }
         if (qp->conn->closing) {
             return false;

@@ -224,6 +224,7 @@ int mkv__tcp_data_for_server(struct mkv__tcp_lane *lane, const struct mkv__heade
     }
     lane->arrival.bulk = bulk;
     lane->arrival.into = c;
+    lane->arrival.expected = header->sum;
     return 0;
 }
 
@@ -241,6 +242,12 @@ void mkv__tcp_read_landed(struct mkv__conn *conn, struct mkv__bulk *bulk, uint64
     } else if (conn->n_pulls > 0) {
         mkv__tcp_wake(conn);
     }
+}
+
+void mkv__tcp_read_damaged(struct mkv__conn *conn, struct mkv__bulk *bulk)
+{
+    read_forget(conn, bulk);
+    bulk->done(bulk, -EBADMSG);
 }
 
 /* One PULL for as much of this read as the window holds. */

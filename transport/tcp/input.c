@@ -25,6 +25,26 @@ static bool may_parse(const struct mkv__tcp_lane *lane)
     return lane->state == MKV_TCP_READY && lane->conn && lane->conn->opened && !lane->conn->paused;
 }
 
+/* The last bytes of a read are the last of a frame, so none is done before its sums were looked at. */
+static void read_landed(struct mkv__tcp_lane *lane, const struct mkv__tcp_cursor *at,
+                        const void *data, uint64_t len, bool whole)
+{
+    struct mkv__tcp_arrival *a = &lane->arrival;
+    struct mkv__bulk *bulk = a->bulk;
+
+    if (bulk->landed) {
+        a->sum ^= bulk->landed(bulk, at->piece, at->offset, data, len);
+    }
+    if (!live(lane) || a->bulk != bulk) {
+        return;
+    }
+    if (whole && bulk->checked && a->sum != a->expected) {
+        mkv__tcp_read_damaged(lane->conn, bulk);
+    } else {
+        mkv__tcp_read_landed(lane->conn, bulk, len);
+    }
+}
+
 /*
  * len bytes of the body lie in place (or in scratch). Told piece by piece; a callback may conceal,
  * abort or close, after which the rest belongs to nobody.
@@ -53,14 +73,7 @@ static void landed(struct mkv__tcp_lane *lane, uint64_t len)
         if (a->exposure && a->exposure->landed) {
             a->exposure->landed(a->exposure, piece->offset + at.offset, data, here);
         } else if (a->bulk) {
-            struct mkv__bulk *bulk = a->bulk;
-
-            if (bulk->landed) {
-                bulk->landed(bulk, at.piece, at.offset, data, here);
-            }
-            if (live(lane) && a->bulk == bulk) {
-                mkv__tcp_read_landed(lane->conn, bulk, here);
-            }
+            read_landed(lane, &at, data, here, a->left == 0 && len == 0);
         }
     }
 }

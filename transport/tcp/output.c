@@ -166,6 +166,30 @@ static int form_message(struct mkv__tcp_lane *lane, const struct mkv__tcp_job *j
     return 0;
 }
 
+/* Of bytes of an exposure, which are about to leave. */
+static uint64_t sum_of(struct mkv__exposure *e, struct mkv__tcp_cursor from, uint64_t len)
+{
+    uint64_t sum = 0;
+
+    while (len > 0) {
+        const struct mkv__piece *piece = &from.pieces[from.piece];
+        uint64_t here = piece->len - from.offset < len ? piece->len - from.offset : len;
+
+        sum ^= e->leaving(e, piece->offset + from.offset, (uint8_t *)piece->addr + from.offset,
+                          here);
+        len -= here;
+        mkv__tcp_cursor_advance(&from, here);
+    }
+    return sum;
+}
+
+static bool summed(const struct mkv__tcp_job *job)
+{
+    const struct mkv__exposure *e = job->is_bulk ? NULL : job->owner;
+
+    return e && e->leaving;
+}
+
 static int form_data(struct mkv__tcp_lane *lane, struct mkv__tcp_job *job)
 {
     struct mkv__tcp_frame *frame;
@@ -181,6 +205,9 @@ static int form_data(struct mkv__tcp_lane *lane, struct mkv__tcp_job *job)
     mkv__tcp_cursor_settle(&job->from);
     frame->from = job->from;
     if (run > 0) {
+        if (summed(job)) {
+            header.sum = sum_of((struct mkv__exposure *)(uintptr_t)job->owner, job->from, run);
+        }
         header.body_len = (uint32_t)run;
         header.aux = job->from.pieces[job->from.piece].offset + job->from.offset;
         mkv__header_encode(&header, frame->header);
@@ -211,9 +238,12 @@ static int form(struct mkv__tcp_lane *lane)
 
         bytes += f->total - f->sent;
     }
-    while (!error && lane->n_jobs > 0 && lane->n_frames < MKV_TCP_FRAMES && bytes < MKV_TCP_BATCH) {
+    while (!error && lane->n_jobs > 0 && lane->n_frames < MKV_TCP_FRAMES) {
         struct mkv__tcp_job *job = &lane->jobs[lane->jobs_head];
 
+        if (bytes >= (summed(job) ? MKV_TCP_HOT : MKV_TCP_BATCH)) {
+            break;
+        }
         error = job->owner ? form_data(lane, job) : form_message(lane, job);
         if (!error) {
             const struct mkv__tcp_frame *f =

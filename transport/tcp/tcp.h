@@ -26,6 +26,7 @@
 #define MKV_TCP_FRAME_IOV   128u         /* pieces of one DATA frame */
 #define MKV_TCP_IOV         1024u        /* of one sendmsg */
 #define MKV_TCP_BATCH       (1u << 20)   /* bytes of one sendmsg */
+#define MKV_TCP_HOT         (256u << 10) /* the same, of what was summed up: it is still in cache */
 #define MKV_TCP_TURN_READ   (1u << 20)   /* bytes a lane may read per turn */
 #define MKV_TCP_TURN_SENDS  4            /* sendmsg calls of a lane per turn */
 #define MKV_TCP_WINDOW      (8u << 20)   /* bytes pulled and not landed, per session */
@@ -66,6 +67,7 @@ struct mkv__tcp_frame {
 /* The body of a DATA frame that is arriving. Neither exposure nor bulk: discard. */
 struct mkv__tcp_arrival {
     uint64_t left;
+    uint64_t sum, expected; /* of what has landed; of all */
     struct mkv__exposure *exposure;
     struct mkv__bulk *bulk;
     struct mkv__tcp_cursor into;
@@ -266,6 +268,8 @@ void mkv__tcp_abort(struct mkv__conn *conn, struct mkv__bulk *bulk);
 void mkv__tcp_bulk_fail_all(struct mkv__conn *conn, int error);
 int mkv__tcp_data_for_server(struct mkv__tcp_lane *lane, const struct mkv__header *header,
                              const char **why_out);
+/* A frame did not have the sum that it came with. */
+void mkv__tcp_read_damaged(struct mkv__conn *conn, struct mkv__bulk *bulk);
 void mkv__tcp_read_landed(struct mkv__conn *conn, struct mkv__bulk *bulk, uint64_t len);
 void mkv__tcp_pull(struct mkv__conn *conn);
 /* The reply of this request is about to be queued behind its write, if that has not left yet. */

@@ -205,6 +205,7 @@ enum mkv_batch_flags {
     MKV_PREFIX = 1u << 2,     /* keys are one prefix: after a miss later keys do not matter */
     MKV_NO_LEASE = 1u << 3,   /* exists: take no lease (a look, not an announcement of a get) */
     MKV_BACKGROUND = 1u << 4, /* not urgent: a server may serve it after others */
+    MKV_DIFFERS = 1u << 5,    /* set: mkv_batch_differs is to tell; a pass over all bytes first */
 };
 
 /*
@@ -299,7 +300,7 @@ uint32_t mkv_batch_count(const struct mkv_batch *batch);
 enum mkv_status mkv_batch_status(const struct mkv_batch *batch, uint32_t i);
 int mkv_batch_error(const struct mkv_batch *batch, uint32_t i); /* 0, or why UNKNOWN, FULL, ... */
 uint64_t mkv_batch_length(const struct mkv_batch *batch, uint32_t i); /* stored length if known */
-bool mkv_batch_differs(const struct mkv_batch *batch, uint32_t i);    /* KEPT, with other bytes */
+bool mkv_batch_differs(const struct mkv_batch *batch, uint32_t i); /* KEPT, MKV_DIFFERS: others */
 uint32_t mkv_batch_prefix(const struct mkv_batch *batch); /* leading run of HIT, STORED or KEPT */
 
 /* One key, blocking -------------------------------------------------------------------------- */
