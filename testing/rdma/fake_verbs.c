@@ -409,8 +409,10 @@ void fake_verbs_end(void)
 
 void fake_verbs_far(unsigned device, uint32_t ms, int error)
 {
+    fake_lock();
     fake_world.devices[device].far_ms = ms;
     fake_world.devices[device].far_error = error;
+    fake_unlock();
     table.at_once = false;
 }
 

@@ -87,8 +87,8 @@ void fake_verbs_relaxed(bool relaxed);
 void fake_verbs_wire_mtu(uint32_t bytes);
 /* The nth work request (from 1) of this opcode, -1: of any, that would move from now on ends so. */
 void fake_verbs_fail(int opcode, uint32_t nth, enum ibv_wc_status status, uint32_t vendor_error);
-/* Connecting a queue pair of this device blocks its caller for so long, and ends with this errno, 0: none.
- * From now on all devices are connected as those that block, on threads. */
+/* Connecting a queue pair of this device blocks its caller for so long, and ends with this errno, 0: none;
+ * those that are blocked have waited long enough when it is less. From now on all devices are connected as those that block, on threads. */
 void fake_verbs_far(unsigned device, uint32_t ms, int error);
 /* From now on a SEND with invalidate closes another window of its receiver, if there is one. */
 void fake_verbs_wrong_window(bool wrong);

@@ -418,20 +418,20 @@ void fake_qp_state(struct fake_qp *qp, enum ibv_qp_state state)
 static int look_for_peer(struct fake_qp *qp)
 {
     const struct fake_device *d = fake_device_of(qp->ibv.context);
-    uint32_t ms = d->far_ms;
-    int error = d->far_error;
+    int error;
 
-    if (ms > 0) {
-        fake_lock();
-        W.counts.connecting++;
-        qp->connecting = true;
+    fake_lock();
+    error = d->far_error;
+    W.counts.connecting++;
+    qp->connecting = true;
+    for (uint32_t waited = 0; waited < d->far_ms; waited++) {
         fake_unlock();
-        usleep(ms * 1000);
+        usleep(1000);
         fake_lock();
-        W.counts.connecting--;
-        qp->connecting = false;
-        fake_unlock();
     }
+    W.counts.connecting--;
+    qp->connecting = false;
+    fake_unlock();
     return error;
 }
 
