@@ -13,7 +13,7 @@
     8000000000u /* whatever an option says: sglang joins its threads after 10 s */
 
 #define SAMPLE    64u /* one of so many sets */
-#define RUN_BYTES (UINT64_C(256) << 10)
+#define RUN_BYTES (UINT64_C(1) << 20)
 
 static bool foreign(const struct mkv_batch *b)
 {

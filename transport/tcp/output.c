@@ -238,12 +238,9 @@ static int form(struct mkv__tcp_lane *lane)
 
         bytes += f->total - f->sent;
     }
-    while (!error && lane->n_jobs > 0 && lane->n_frames < MKV_TCP_FRAMES) {
+    while (!error && lane->n_jobs > 0 && lane->n_frames < MKV_TCP_FRAMES && bytes < MKV_TCP_BATCH) {
         struct mkv__tcp_job *job = &lane->jobs[lane->jobs_head];
 
-        if (bytes >= (summed(job) ? MKV_TCP_HOT : MKV_TCP_BATCH)) {
-            break;
-        }
         error = job->owner ? form_data(lane, job) : form_message(lane, job);
         if (!error) {
             const struct mkv__tcp_frame *f =

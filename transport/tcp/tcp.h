@@ -26,7 +26,6 @@
 #define MKV_TCP_FRAME_IOV   128u         /* pieces of one DATA frame */
 #define MKV_TCP_IOV         1024u        /* of one sendmsg */
 #define MKV_TCP_BATCH       (1u << 20)   /* bytes of one sendmsg */
-#define MKV_TCP_HOT         (256u << 10) /* the same, of what was summed up: it is still in cache */
 #define MKV_TCP_TURN_READ   (1u << 20)   /* bytes a lane may read per turn */
 #define MKV_TCP_TURN_SENDS  4            /* sendmsg calls of a lane per turn */
 #define MKV_TCP_WINDOW      (8u << 20)   /* bytes pulled and not landed, per session */

@@ -272,7 +272,7 @@ int mkv_batch_submit(struct mkv_batch *batch);
 
 /*
  * Submits the batch and returns when it is done, as mkv_batch_submit and mkv_batch_wait do, and sooner:
- * where the worker sleeps the caller does its work for a batch of up to 256 KiB, instead of waking it
+ * where the worker sleeps the caller does its work for a batch of up to 1 MiB, instead of waking it
  * and being woken by it. Errors are those of mkv_batch_submit, and -EBUSY in a mkv_done_fn; what the
  * keys say is told by mkv_batch_wait, which then returns at once, and mkv_batch_status. Thread: owner;
  * not to be left by longjmp out of a signal's handler.
