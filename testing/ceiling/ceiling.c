@@ -189,14 +189,14 @@ static int by_size(const void *a, const void *b)
 static void report(struct side *sides, unsigned n, size_t bytes, uint64_t ns)
 {
     uint64_t exchanges = 0;
-    size_t kept = sides[0].exchanges < SAMPLES ? sides[0].exchanges : SAMPLES;
+    size_t kept = sides[0].exchanges < SAMPLES ? sides[0].exchanges : SAMPLES, middle = kept / 2;
 
     for (unsigned i = 0; i < n; i++) {
         exchanges += sides[i].exchanges;
     }
     qsort(sides[0].took_ns, kept, sizeof(uint32_t), by_size);
     printf("%.0f %.2f\n", (double)exchanges * ((double)bytes / n) / ((double)ns / 1e9),
-           kept > 0 ? sides[0].took_ns[kept / 2] / 1e3 : 0.0);
+           kept > 0 ? sides[0].took_ns[middle] / 1e3 : 0.0);
 }
 
 int main(int argc, char **argv)

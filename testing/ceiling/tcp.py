@@ -126,8 +126,9 @@ class Placed:
             serve, stdout=subprocess.PIPE, text=True, env=os.environ | ALONE
         )
         assert self.server.stdout is not None
-        found = re.search(r"listening on (\S+)", self.server.stdout.readline())
+        found = re.match(r"listening (\S+)", self.server.stdout.readline())
         if not found:
+            self.__exit__()
             raise SystemExit("bench: the server does not listen")
         return ["taskset", "-c", "0", *self.command, "--servers", found.group(1)]
 
@@ -147,7 +148,9 @@ class Samples:
         best = min if self.case.latency else max
         name = best(self.beside, key=lambda n: statistics.median(self.beside[n]))
         ratios = sorted(a / b for a, b in zip(self.ours, self.beside[name], strict=True))
-        quarters = statistics.quantiles(ratios, n=4, method="inclusive") if ratios[1:] else ratios * 3
+        quarters = (
+            statistics.quantiles(ratios, n=4, method="inclusive") if ratios[1:] else ratios * 3
+        )
         ratio = statistics.median(self.ours) / statistics.median(self.beside[name])
         bar = self.case.bar
         met = None if bar is None else (ratio <= bar if self.case.latency else ratio >= bar)
@@ -224,7 +227,16 @@ def iperf(bench: Bench, seconds: float) -> float | None:
     )
     try:
         time.sleep(0.3)
-        client = ["iperf3", "-c", "127.0.0.1", "-p", "9917", "-J", "-t", str(max(1, round(seconds)))]
+        client = [
+            "iperf3",
+            "-c",
+            "127.0.0.1",
+            "-p",
+            "9917",
+            "-J",
+            "-t",
+            str(max(1, round(seconds))),
+        ]
         out = subprocess.run([*client, "-C", bench.congestion], capture_output=True, check=False)
         text: Row = json.loads(out.stdout)
         return float(text["end"]["sum_received"]["bits_per_second"]) / 8
@@ -246,7 +258,9 @@ def check_ceiling(bench: Bench, turns: int) -> Row:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./dev bench tcp", description=(__doc__ or "").split(":")[0])
+    parser = argparse.ArgumentParser(
+        prog="./dev bench tcp", description=(__doc__ or "").split(":")[0]
+    )
     parser.add_argument("--memkv", default="out/bin/memkv", help=argparse.SUPPRESS)
     parser.add_argument("--program", default="out/bin/ceiling", help=argparse.SUPPRESS)
     parser.add_argument("--pairs", type=int, default=7, help="turns of each row (7)")
@@ -257,7 +271,9 @@ def main() -> int:
     wanted = args.only.split(",") if args.only else [c.name for c in CASES] + ["ceiling"]
     unknown = set(wanted) - {c.name for c in CASES} - {"ceiling"}
     if unknown:
-        parser.error(f"--only: {', '.join(sorted(unknown))}? There is {', '.join(c.name for c in CASES)}")
+        parser.error(
+            f"--only: {', '.join(sorted(unknown))}? There is {', '.join(c.name for c in CASES)}"
+        )
 
     def say(text: str) -> None:
         if sys.stderr.isatty():
