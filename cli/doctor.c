@@ -78,9 +78,10 @@ static json_t *show_tcp(const struct mkv__config *config)
                other ? "; the system's, for all other sockets, is " : "", other ? c.system : "");
     }
     if (!flags.json && c.why[0] != '\0') {
-        printf("    amiss: %s\n    to do: allow cubic: sysctl "
-               "net.ipv4.tcp_allowed_congestion_control=\"reno cubic %s\"\n",
-               c.why, c.system);
+        printf("    amiss: %s\n    to do: see /proc/sys/net/ipv4/tcp_allowed_congestion_control "
+               "for what "
+               "there is\n",
+               c.why);
     }
     return json_pack("{s:s, s:s, s:o}", "congestion_control", c.used, "system", c.system, "why",
                      cli_json_text(c.why));

@@ -4,9 +4,9 @@
 
 #include <isa-l/crc64.h>
 
-static uint64_t crc0(uint64_t state, const void *data, size_t len)
+uint64_t mkv__crc(uint64_t state, const void *data, size_t len)
 {
-    /* ISA-L inverts on the way in and out; this undoes both, so that crc0 is linear. */
+    /* ISA-L inverts on the way in and out; this undoes both, so that it is linear. */
     return ~crc64_ecma_refl(~state, data, len);
 }
 
@@ -29,7 +29,7 @@ static uint64_t multiply(uint64_t a, uint64_t b)
 }
 
 /* One multiplication for each hexadecimal digit of `bytes` that is not 0. */
-static uint64_t shift(uint64_t crc, uint64_t bytes)
+uint64_t mkv__crc_shift(uint64_t crc, uint64_t bytes)
 {
     for (int k = 0; bytes != 0; k++, bytes >>= 4) {
         if (bytes & 15) {
@@ -41,7 +41,7 @@ static uint64_t shift(uint64_t crc, uint64_t bytes)
 
 uint64_t mkv__sum_slice(const void *data, size_t len, uint64_t after)
 {
-    return shift(crc0(0, data, len), after);
+    return mkv__crc_shift(mkv__crc(0, data, len), after);
 }
 
 uint64_t mkv__sum_seed(const void *namespace_, size_t namespace_len, const void *key,
@@ -53,14 +53,14 @@ uint64_t mkv__sum_seed(const void *namespace_, size_t namespace_len, const void 
     }
     lengths[8] = (uint8_t)namespace_len;
     lengths[9] = (uint8_t)key_len;
-    uint64_t crc = crc0(~(uint64_t)0, lengths, sizeof(lengths));
-    crc = crc0(crc, namespace_, namespace_len);
-    return crc0(crc, key, key_len);
+    uint64_t crc = mkv__crc(~(uint64_t)0, lengths, sizeof(lengths));
+    crc = mkv__crc(crc, namespace_, namespace_len);
+    return mkv__crc(crc, key, key_len);
 }
 
 uint64_t mkv__hash(const void *data, size_t len, uint64_t seed)
 {
-    uint64_t h = crc0(seed ^ 0x9e3779b97f4a7c15u ^ len, data, len);
+    uint64_t h = mkv__crc(seed ^ 0x9e3779b97f4a7c15u ^ len, data, len);
     h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u; /* the finaliser of splitmix64 */
     h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
     return h ^ (h >> 31);

@@ -17,6 +17,14 @@ uint64_t mkv__sum_seed(const void *namespace_, size_t namespace_len, const void 
                        size_t key_len, uint64_t total_len);
 /* The term of `len` bytes that lie `after` bytes before the value's end; xor it into the sum. */
 uint64_t mkv__sum_slice(const void *data, size_t len, uint64_t after);
+/*
+ * The plain CRC64 of bytes that come piece by piece: the register after `data`, from MKV_CRC_BEGIN on; the
+ * CRC is its complement. The register of a run is that before it, shifted over the run's length, xored with
+ * mkv__crc(0, run): which, shifted over the bytes after it, is its term in a value's sum, too.
+ */
+#define MKV_CRC_BEGIN UINT64_MAX
+uint64_t mkv__crc(uint64_t state, const void *data, size_t len);
+uint64_t mkv__crc_shift(uint64_t state, uint64_t bytes);
 /* Hash of a key for tables and chains (not the checksum): 64 bits, well mixed. */
 uint64_t mkv__hash(const void *data, size_t len, uint64_t seed);
 

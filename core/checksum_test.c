@@ -249,6 +249,40 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Of a frame: in any cut, and what the terms of values do not tell: where bytes are, and that equal values
+ * are not zeros. */
+static void test_plain_crc(void **state)
+{
+    (void)state;
+    uint8_t data[4096], other[4096];
+    assert_true(~mkv__crc(MKV_CRC_BEGIN, "123456789", 9) == UINT64_C(0x995dc9bbdf1939fa));
+    fill(data, sizeof(data), 7);
+    uint64_t whole = mkv__crc(MKV_CRC_BEGIN, data, sizeof(data));
+    for (size_t cut = 0; cut <= sizeof(data); cut += 37) {
+        uint64_t crc = mkv__crc_shift(MKV_CRC_BEGIN, cut) ^ mkv__crc(0, data, cut);
+        crc = mkv__crc_shift(crc, sizeof(data) - cut) ^ mkv__crc(0, data + cut, sizeof(data) - cut);
+        assert_true(crc == whole);
+        assert_true(mkv__crc(mkv__crc(MKV_CRC_BEGIN, data, cut), data + cut, sizeof(data) - cut) ==
+                    whole);
+        assert_true(mkv__sum_slice(data, cut, 99) == mkv__crc_shift(mkv__crc(0, data, cut), 99));
+    }
+    memcpy(data + 2048, data, 2048); /* two equal values */
+    memset(other, 0, sizeof(other));
+    uint64_t equal = mkv__crc(MKV_CRC_BEGIN, data, sizeof(data));
+    uint64_t zeros = mkv__crc(MKV_CRC_BEGIN, other, sizeof(other));
+    assert_true(equal != zeros && ~zeros != 0);
+    memcpy(other, data, 2048); /* the second withdrawn, and the first */
+    assert_true(mkv__crc(MKV_CRC_BEGIN, other, sizeof(other)) != equal);
+    memset(other, 0, 2048);
+    memcpy(other + 2048, data, 2048);
+    assert_true(mkv__crc(MKV_CRC_BEGIN, other, sizeof(other)) != equal);
+    fill(data, sizeof(data), 8); /* swapped */
+    memcpy(other, data + 2048, 2048);
+    memcpy(other + 2048, data, 2048);
+    assert_true(mkv__crc(MKV_CRC_BEGIN, other, sizeof(other)) !=
+                mkv__crc(MKV_CRC_BEGIN, data, sizeof(data)));
+}
+
 /* Printed, not asserted: machines differ. */
 static void test_speed(void **state)
 {
@@ -280,7 +314,7 @@ int main(void)
         cmocka_unit_test(test_splits),       cmocka_unit_test(test_far),
         cmocka_unit_test(test_seed),         cmocka_unit_test(test_hash_vectors),
         cmocka_unit_test(test_hash_buckets), cmocka_unit_test(test_hash_avalanche),
-        cmocka_unit_test(test_speed),
+        cmocka_unit_test(test_plain_crc),    cmocka_unit_test(test_speed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,12 +163,11 @@ int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
     return mkv__request_encode(&request, rpc->session->rail->body, MKV_MESSAGE_MAX);
 }
 
-/* The terms of bytes at offset in the sums of the value or values they belong to: added to sums, where
- * that is not NULL. Returns all of them, xored. */
-static uint64_t terms(struct rpc *rpc, uint64_t offset, const uint8_t *p, size_t len,
-                      uint64_t *sums)
+/* Bytes of a get have come: into the sum of the value or values they belong to. */
+static void landed(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len)
 {
-    uint64_t all = 0;
+    struct rpc *rpc = e->owner;
+    const uint8_t *p = data;
     while (len > 0) {
         while (offset < rpc->offsets[rpc->at]) {
             rpc->at--;
@@ -178,27 +177,11 @@ static uint64_t terms(struct rpc *rpc, uint64_t offset, const uint8_t *p, size_t
         }
         uint64_t end = rpc->offsets[rpc->at + 1];
         size_t n = MKV_MIN(len, (size_t)(end - offset));
-        uint64_t term = mkv__sum_slice(p, n, end - offset - n);
-        if (sums != NULL) {
-            sums[rpc->at] ^= term;
-        }
-        all ^= term;
+        rpc->sums[rpc->at] ^= mkv__sum_slice(p, n, end - offset - n);
         p += n;
         offset += n;
         len -= n;
     }
-    return all;
-}
-
-static void landed(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len)
-{
-    struct rpc *rpc = e->owner;
-    (void)terms(rpc, offset, data, len, rpc->sums);
-}
-
-static uint64_t leaving(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len)
-{
-    return terms(e->owner, offset, data, len, NULL);
 }
 
 void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id)
@@ -211,7 +194,7 @@ void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id)
                                            .n_pieces = rpc->n_pieces,
                                            .len = rpc->offsets[rpc->n],
                                            .landed = get && b->client->verify ? landed : NULL,
-                                           .leaving = b->unsummed && !get ? leaving : NULL,
+                                           .summed = b->unsummed && !get,
                                            .owner = rpc};
 }
 
@@ -297,7 +280,7 @@ static void answer_key(struct rpc *rpc, uint32_t i, const struct mkv__answer *fr
     to->status = error == -EPROTO ? MKV_UNKNOWN : statuses[from->status];
     to->error = error;
     to->length = from->length;
-    to->differs = from->status == MKV_WIRE_KEPT && !b->unsummed &&
+    to->differs = from->status == MKV_WIRE_KEPT && b->flags & MKV_DIFFERS &&
                   (from->flags & MKV_ANSWER_UNSUMMED) == 0 && from->checksum != v->checksum;
     if (from->status == MKV_WIRE_BUSY && v->reissued > 0) {
         to->again = AGAIN_BUSY; /* most likely with what we have sent before */

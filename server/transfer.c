@@ -121,7 +121,7 @@ struct mkv__transfer *mkv__transfer_create(struct mkv__session *session, uint64_
     t->next_key = t->next_extent = 0;
     t->moving = t->waiting = t->forgotten = t->moved = false;
     t->answered = t->stopped = false;
-    t->bulk.checked = t->checked = false;
+    t->bulk.sent = t->checked = false;
     t->gone = NULL;
     mkv__timer_init(&t->timer, expired);
     memset(t->objects, 0, n * sizeof(*t->objects));
@@ -292,7 +292,7 @@ void mkv__session_writable(struct mkv__session *session)
 static void finish_set(struct mkv__transfer *t)
 {
     struct mkv__service *service = t->session->service;
-    bool summed = service->o.verify || t->bulk.checked;
+    bool summed = service->o.verify || t->bulk.sent;
     for (uint32_t i = 0; i < t->n; i++) {
         struct mkv__object *o = t->objects[i];
         if (o == NULL || t->answers[i].status != MKV_WIRE_STORED || !summed) {
@@ -344,10 +344,12 @@ static uint64_t landed(struct mkv__bulk *bulk, uint32_t piece, uint64_t offset, 
 {
     struct mkv__transfer *t = bulk->owner;
     uint64_t after = t->piece_after[piece] - offset - len;
-    bool wanted = bulk->checked || t->session->service->o.verify;
-    uint64_t term = wanted ? mkv__sum_slice(data, len, after) : 0;
-    t->sums[t->piece_key[piece]] ^= term;
-    return term;
+    if (!bulk->sent && !t->session->service->o.verify) {
+        return 0;
+    }
+    uint64_t crc = mkv__crc(0, data, len);
+    t->sums[t->piece_key[piece]] ^= mkv__crc_shift(crc, after);
+    return crc;
 }
 
 static void done(struct mkv__bulk *bulk, int status)
@@ -419,6 +421,7 @@ static void next_window(struct mkv__transfer *t)
     t->bulk.pieces = t->pieces;
     t->bulk.n_pieces = (uint32_t)n;
     t->bulk.landed = set ? landed : NULL;
+    t->bulk.sent = set;
     t->bulk.checked = t->checked;
     t->bulk.done = done;
     t->bulk.owner = t;

@@ -52,9 +52,9 @@ struct mkv__exposure {
     uint64_t len;
     /* bytes have landed at offset; called while they are hot in cache, not after conceal. Or NULL. */
     void (*landed)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
-    /* the peer is about to be sent bytes of a set, at offset: returns their term of a sum that goes with
-     * them, see `checked`. Not where the peer reads by itself, and not after conceal. Or NULL: 0 */
-    uint64_t (*leaving)(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len);
+    /* bytes of a set that are sent to the peer go with their CRC64, see `checked`; not where the peer reads
+     * by itself */
+    bool summed;
     /* after conceal, possibly before it returns; or before `closed` when the session dies */
     void (*concealed)(struct mkv__exposure *e);
     void *owner;
@@ -66,14 +66,15 @@ struct mkv__bulk {
     uint64_t request_id;
     const struct mkv__piece *pieces; /* ascending by offset, gaps allowed */
     uint32_t n_pieces;
-    /* read only: bytes of piece have landed, hot in cache, in order within a piece. Returns their term of
-     * the sum. May be NULL. */
+    /* read only: bytes of piece have landed, hot in cache, in order within a piece. Returns
+     * mkv__crc(0, data, len) where `checked`; else anything. May be NULL where not. */
     uint64_t (*landed)(struct mkv__bulk *b, uint32_t piece, uint64_t offset_in_piece,
                        const void *data, size_t len);
-    /* read only: of what the peer sends the terms that `landed` returns must be those of the peer's
-     * `leaving`, xored over the bytes that travel together. `read` clears it where bytes are read
-     * without the peer's doing. */
-    bool checked;
+    /* read only. sent: the bytes are sent by the peer, so that some of them may be zeros of a withdrawn
+     * request; `read` clears it where they are read without the peer's doing. checked: the peer's exposure
+     * is `summed`, and what travels together must have the CRC64 that it came with; not looked at where not
+     * sent. */
+    bool sent, checked;
     /* status 0; -ECANCELED: aborted or withdrawn; -EBADMSG: what came is not what was sent, or no sum
      * came with it; -ECONNRESET. The pieces are free afterwards. */
     void (*done)(struct mkv__bulk *b, int status);

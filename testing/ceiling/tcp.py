@@ -65,7 +65,6 @@ CASES = (
     Case("lone_two", "get", 4 * K, 1, 1.5, best="<=", placement="two"),
     Case("lone_one", "get", 4 * K, 1, 2.0, best="<=", placement="one"),
     Case("sums_get", "get", M, 128, 0.95, beside=("--checksum", "no")),
-    Case("sums_set", "set", M, 128, 0.95, beside=("--checksum", "no")),
 )
 
 

@@ -1,5 +1,7 @@
 #include "testing/conformance/rig.h"
 
+#include "core/checksum.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -356,33 +358,10 @@ static void exposure_concealed(struct mkv__exposure *e)
     }
 }
 
-/* As of a value with a checksum: in any cut of the bytes the terms are the same, xored. */
-static uint64_t term_of(uint64_t offset, const uint8_t *data, size_t len)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        sum ^= (offset + i + 1) * 0x9e3779b97f4a7c15u * (data[i] + 1u);
-    }
-    return sum;
-}
-
-static uint64_t exposure_leaving(struct mkv__exposure *e, uint64_t offset, const void *data,
-                                 size_t len)
-{
-    struct memory *m = e->owner;
-
-    assert_int_equal(m->concealed, 0);
-    assert_true(offset + len <= e->len);
-    m->left += len;
-    return term_of(offset, data, len) ^ m->lie * (offset + 1) * 0xd1b54a32d192ed03u;
-}
-
 static uint64_t bulk_landed(struct mkv__bulk *b, uint32_t piece, uint64_t at, const void *data,
                             size_t len)
 {
     struct memory *m = b->owner;
-    uint64_t offset = m->pieces[piece].offset + at;
 
     assert_int_equal(m->done, 0);
     assert_true(piece < m->n && at + len <= m->pieces[piece].len);
@@ -391,7 +370,7 @@ static uint64_t bulk_landed(struct mkv__bulk *b, uint32_t piece, uint64_t at, co
     if (m->on_landed) {
         m->on_landed(m);
     }
-    return m->checked ? term_of(offset, data, len) : 0;
+    return m->checked ? mkv__crc(0, data, len) ^ m->lie : 0;
 }
 
 static void bulk_done(struct mkv__bulk *b, int status)
@@ -421,7 +400,7 @@ int memory_expose(struct memory *m, uint64_t id, bool writable_by_peer)
         .n_pieces = m->n,
         .len = m->len,
         .landed = exposure_landed,
-        .leaving = m->checked ? exposure_leaving : NULL,
+        .summed = m->checked,
         .concealed = exposure_concealed,
         .owner = m,
     };
@@ -438,6 +417,7 @@ int memory_bulk(struct memory *m, uint64_t id, bool write)
         .pieces = m->pieces,
         .n_pieces = m->n,
         .landed = bulk_landed,
+        .sent = true,
         .checked = m->checked,
         .done = bulk_done,
         .owner = m,

@@ -57,9 +57,9 @@ struct memory {
     uint64_t len; /* sum of the pieces */
     struct mkv__exposure exposure;
     struct mkv__bulk bulk;
-    uint64_t landed, left;
+    uint64_t landed;
     bool checked; /* both sides make sums of a read */
-    uint64_t lie; /* what the client's are wrong by */
+    uint64_t lie; /* what the server's are wrong by */
     int concealed, done, status;
     void (*on_landed)(struct memory *m);
     void (*on_concealed)(struct memory *m);

@@ -683,8 +683,6 @@ static void over_ipv6(void **state)
     still_works(&rig);
     rig_fini(&rig);
 }
-
-/* The peer's host is gone: nothing comes, nothing is refused. */
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -692,7 +690,6 @@ int main(void)
         cmocka_unit_test(mad_clients), cmocka_unit_test(late_data),
         cmocka_unit_test(mad_servers), cmocka_unit_test(concealed_behind_a_full_socket),
         cmocka_unit_test(by_name),     cmocka_unit_test(over_ipv6),
-
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

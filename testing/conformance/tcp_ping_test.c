@@ -15,6 +15,7 @@
 static const struct mkv__subject subject = {.transport = &mkv__tcp, .any_address = "127.0.0.1:0"};
 static const struct mkv__auth_key key = {.id = 1, .key = {1, 2, 3}};
 
+/* The peer's host is gone: nothing comes, nothing is refused. */
 static void silent_peer(void **state)
 {
     struct rig rig;

@@ -129,7 +129,10 @@ static void reply(struct rig_job *job)
 static uint64_t bulk_landed(struct mkv__bulk *bulk, uint32_t piece, uint64_t at, const void *data,
                             size_t len)
 {
-    return bulk->checked ? mkv__sum_slice(data, len, bulk->pieces[piece].len - at - len) : 0;
+    (void)bulk;
+    (void)piece;
+    (void)at;
+    return mkv__crc(0, data, len);
 }
 
 static void bulk_done(struct mkv__bulk *bulk, int status)

@@ -199,17 +199,6 @@ static void concealed(struct mkv__exposure *e)
     (void)e;
 }
 
-static uint64_t leaving(struct mkv__exposure *e, uint64_t offset, const void *data, size_t len)
-{
-    const struct client *c = e->owner;
-    uint32_t i = 0;
-    while (offset >= e->pieces[i].offset + e->pieces[i].len) {
-        i++;
-    }
-    return c->lie ^
-           mkv__sum_slice(data, len, e->pieces[i].offset + e->pieces[i].len - offset - len);
-}
-
 void send_batch(struct client *c, struct batch *b, uint8_t type, void *const *memory,
                 uint32_t deadline_ms)
 {
@@ -227,9 +216,8 @@ void send_batch(struct client *c, struct batch *b, uint8_t type, void *const *me
                                          .pieces = c->pieces,
                                          .n_pieces = b->request.n_keys,
                                          .len = len,
-                                         .leaving = leaving,
-                                         .concealed = concealed,
-                                         .owner = c};
+                                         .summed = !c->silent,
+                                         .concealed = concealed};
     if (memory != NULL) {
         assert_int_equal(mkv__fake.expose(c->conn, &c->exposure), 0);
     }

@@ -56,7 +56,7 @@ struct client {
     struct mkv__answer answers[KEYS_MAX];
     struct mkv__exposure exposure;
     struct mkv__piece pieces[KEYS_MAX];
-    uint64_t lie; /* what the sums that go with its bytes are wrong by */
+    bool silent; /* sends no sums with its bytes */
 };
 
 struct batch {

@@ -1,5 +1,7 @@
 #include "transport/fake/internal.h"
 
+#include "core/checksum.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,12 +87,12 @@ static uint32_t piece_at(const struct mkv__exposure *e, uint64_t offset)
 }
 
 /* Copies between an exposure and bytes; tells landed unless quiet. Stops when it is concealed. Returns
- * the sum of what leaves. */
+ * the CRC64 of what leaves. */
 static uint64_t copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8_t *bytes,
                      uint64_t len, bool in, bool quiet)
 {
     struct mkv__exposure *e = exposed(conn, id);
-    uint64_t sum = 0;
+    uint64_t crc = MKV_CRC_BEGIN;
 
     for (uint32_t i = e ? piece_at(e, offset) : 0; e && len > 0 && i < e->n_pieces; i++) {
         const struct mkv__piece *p = &e->pieces[i];
@@ -105,7 +107,7 @@ static uint64_t copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8
             memcpy((uint8_t *)p->addr + at, bytes, here);
         } else {
             memcpy(bytes, (uint8_t *)p->addr + at, here);
-            sum ^= e->leaving ? e->leaving(e, offset, bytes, here) : 0;
+            crc = mkv__crc(crc, bytes, here);
         }
         bytes += here;
         len -= here;
@@ -115,7 +117,7 @@ static uint64_t copy(struct mkv__conn *conn, uint64_t id, uint64_t offset, uint8
             e = conn->closing ? NULL : exposed(conn, id);
         }
     }
-    return sum;
+    return e && e->summed ? ~crc : 0;
 }
 
 /* The server's bulk ------------------------------------------------------------------------------ */
@@ -392,7 +394,7 @@ static void arrived(struct mkv__conn *conn, struct mkv__fake_flight *f,
     if (!f || conn->closing) {
         return;
     }
-    if (b->checked && sum != event->sum) {
+    if (b->checked && ~(mkv__crc_shift(MKV_CRC_BEGIN, event->len) ^ sum) != event->sum) {
         finish(conn, f, -EBADMSG);
         return;
     }

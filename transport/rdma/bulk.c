@@ -190,7 +190,7 @@ int mkv__rdma_read(struct mkv__conn *conn, struct mkv__bulk *bulk)
     if (job_of(qp, NULL, bulk->request_id, true)) {
         return -EINVAL;
     }
-    bulk->checked = false;
+    bulk->sent = bulk->checked = false;
     return mkv__rdma_put_bulk(qp, MKV_RDMA_READ, bulk);
 }
 

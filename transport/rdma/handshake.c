@@ -207,6 +207,10 @@ void mkv__rdma_shake_begin(struct mkv__conn *conn)
     int error;
 
     if (!may_begin(conn)) {
+        if (ep->options.must) {
+            mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
+            return;
+        }
         mkv__rdma_shake_at(conn, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
         if (!conn->opened) {
             mkv__rdma_tell_opened(conn);

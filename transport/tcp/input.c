@@ -2,6 +2,7 @@
  * Input of a lane: headers and messages through a small buffer, bodies of DATA by readv into the
  * place they are for, with the buffer as the last vector so that the next header comes along.
  */
+#include "core/checksum.h"
 #include "transport/tcp/tcp.h"
 
 #include <errno.h>
@@ -33,12 +34,14 @@ static void read_landed(struct mkv__tcp_lane *lane, const struct mkv__tcp_cursor
     struct mkv__bulk *bulk = a->bulk;
 
     if (bulk->landed) {
-        a->sum ^= bulk->landed(bulk, at->piece, at->offset, data, len);
+        uint64_t crc = bulk->landed(bulk, at->piece, at->offset, data, len);
+
+        a->sum = bulk->checked ? mkv__crc_shift(a->sum, len) ^ crc : 0;
     }
     if (!live(lane) || a->bulk != bulk) {
         return;
     }
-    if (whole && bulk->checked && a->sum != a->expected) {
+    if (whole && bulk->checked && ~a->sum != a->expected) {
         mkv__tcp_read_damaged(lane->conn, bulk);
     } else {
         mkv__tcp_read_landed(lane->conn, bulk, len);
@@ -127,6 +130,7 @@ static int begin_data(struct mkv__tcp_lane *lane, const struct mkv__header *head
         return -EPROTO;
     }
     memset(&lane->arrival, 0, sizeof(lane->arrival));
+    lane->arrival.sum = MKV_CRC_BEGIN;
     error = lane->conn->server ? mkv__tcp_data_for_server(lane, header, why_out)
                                : mkv__tcp_data_for_client(lane, header, why_out);
     lane->arrival.left = header->body_len;

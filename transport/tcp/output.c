@@ -4,6 +4,7 @@
  * about to take them, and a sealed frame is never withdrawn: what its owner takes away goes out as
  * zeros.
  */
+#include "core/checksum.h"
 #include "transport/tcp/tcp.h"
 
 #include <assert.h>
@@ -166,28 +167,26 @@ static int form_message(struct mkv__tcp_lane *lane, const struct mkv__tcp_job *j
     return 0;
 }
 
-/* Of bytes of an exposure, which are about to leave. */
-static uint64_t sum_of(struct mkv__exposure *e, struct mkv__tcp_cursor from, uint64_t len)
+static uint64_t crc_of(struct mkv__tcp_cursor from, uint64_t len)
 {
-    uint64_t sum = 0;
+    uint64_t crc = MKV_CRC_BEGIN;
 
     while (len > 0) {
         const struct mkv__piece *piece = &from.pieces[from.piece];
         uint64_t here = piece->len - from.offset < len ? piece->len - from.offset : len;
 
-        sum ^= e->leaving(e, piece->offset + from.offset, (uint8_t *)piece->addr + from.offset,
-                          here);
+        crc = mkv__crc(crc, (uint8_t *)piece->addr + from.offset, here);
         len -= here;
         mkv__tcp_cursor_advance(&from, here);
     }
-    return sum;
+    return ~crc;
 }
 
 static bool summed(const struct mkv__tcp_job *job)
 {
     const struct mkv__exposure *e = job->is_bulk ? NULL : job->owner;
 
-    return e && e->leaving;
+    return e && e->summed;
 }
 
 static int form_data(struct mkv__tcp_lane *lane, struct mkv__tcp_job *job)
@@ -206,7 +205,7 @@ static int form_data(struct mkv__tcp_lane *lane, struct mkv__tcp_job *job)
     frame->from = job->from;
     if (run > 0) {
         if (summed(job)) {
-            header.sum = sum_of((struct mkv__exposure *)(uintptr_t)job->owner, job->from, run);
+            header.sum = crc_of(job->from, run);
         }
         header.body_len = (uint32_t)run;
         header.aux = job->from.pieces[job->from.piece].offset + job->from.offset;

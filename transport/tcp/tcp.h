@@ -66,7 +66,7 @@ struct mkv__tcp_frame {
 /* The body of a DATA frame that is arriving. Neither exposure nor bulk: discard. */
 struct mkv__tcp_arrival {
     uint64_t left;
-    uint64_t sum, expected; /* of what has landed; of all */
+    uint64_t sum, expected; /* CRC64: the register so far; of all */
     struct mkv__exposure *exposure;
     struct mkv__bulk *bulk;
     struct mkv__tcp_cursor into;
