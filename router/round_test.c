@@ -465,7 +465,7 @@ static void a_sample_has_them_ahead(void **state)
     int ahead = 0;
     rig_init(&rig, 1, 1, NULL);
     for (int i = 0; i < 256; i++) {
-        char tag[8];
+        char tag[16];
         snprintf(tag, sizeof(tag), "t%d", i);
         assert_int_equal(rig_run(&rig, MKV_OP_SET, tag, 1, value, sizeof(value)), 1);
         ahead += rig.servers[0].flags == 0;
