@@ -79,8 +79,7 @@ static json_t *show_tcp(const struct mkv__config *config)
     }
     if (!flags.json && c.why[0] != '\0') {
         printf("    amiss: %s\n    to do: see /proc/sys/net/ipv4/tcp_allowed_congestion_control "
-               "for what "
-               "there is\n",
+               "for what there is\n",
                c.why);
     }
     return json_pack("{s:s, s:s, s:o}", "congestion_control", c.used, "system", c.system, "why",

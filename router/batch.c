@@ -173,7 +173,6 @@ int mkv_batch_begin(struct mkv_batch *b, enum mkv_op op, const struct mkv_batch_
         memcpy(&all, o, MKV_MIN(o->size, sizeof(all)));
     }
     b->op = op;
-    b->unsummed = false;
     b->flags = all.flags;
     b->first_depth = all.first_depth;
     b->ttl_ms = all.ttl_ms;
@@ -295,9 +294,11 @@ static void sum_value(const struct mkv_batch *b, struct value *v)
 static bool sums_ahead(const struct mkv_batch *b)
 {
     struct mkv_client *c = b->client;
-    bool fenced = c->transport->limits.reads_are_fenced;
-    if (fenced || b->flags & MKV_DIFFERS) {
-        return c->verify || b->flags & MKV_DIFFERS;
+    if (b->flags & MKV_DIFFERS) {
+        return true;
+    }
+    if (c->transport->limits.reads_are_fenced) {
+        return c->verify;
     }
     return __atomic_add_fetch(&c->sets, 1, __ATOMIC_RELAXED) % SAMPLE == 0;
 }

@@ -388,7 +388,6 @@ static inline struct rail *mkv__part_rail(const struct part *part) /* any thread
 /* batch.c */
 /* Ends one of what `pending` counts; the last completes the batch. Worker of that rail. */
 void mkv__batch_release(struct mkv_batch *batch, struct rail *rail);
-/* Any thread that has the batch: the checksum of a value of a set, from its seed. */
 int mkv__grow(void *pointer, size_t *cap, size_t wanted, size_t item);
 
 /* notify.c */

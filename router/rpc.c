@@ -136,7 +136,7 @@ static void wire_key(const struct rpc *rpc, uint32_t i, struct mkv__wire_key *to
 static bool goes_unsummed(const struct rpc *rpc)
 {
     const struct mkv_batch *b = rpc->part->batch;
-    return b->op == MKV_OP_GET ? !b->client->verify : b->op == MKV_OP_SET && b->unsummed;
+    return b->op == MKV_OP_GET ? !b->client->verify : b->unsummed;
 }
 
 int64_t mkv__rpc_encode(struct rpc *rpc, uint8_t *type_out)
@@ -194,7 +194,7 @@ void mkv__rpc_expose(struct rpc *rpc, uint64_t request_id)
                                            .n_pieces = rpc->n_pieces,
                                            .len = rpc->offsets[rpc->n],
                                            .landed = get && b->client->verify ? landed : NULL,
-                                           .summed = b->unsummed && !get,
+                                           .summed = b->unsummed,
                                            .owner = rpc};
 }
 

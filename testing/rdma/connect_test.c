@@ -39,6 +39,18 @@ static void until_connecting(struct rig *rig)
     assert_true(connecting() > 0);
 }
 
+static void until_it_says(struct rig *rig, const char *what, int ms)
+{
+    char text[300] = "";
+
+    for (int i = 0; i < ms && strncmp(text, what, strlen(what)) != 0; i++) {
+        rig_turns(rig, 1);
+        usleep(1000);
+        rig->t->describe(rig->client.conn, text, sizeof(text));
+    }
+    goes_over(&rig->client, what);
+}
+
 static void comes_up_when_it_is_found(void **state)
 {
     (void)state;
@@ -83,18 +95,12 @@ static void the_cause_is_told_late(void **state)
     const char *why = "tcp, not rdma: the peer says: fake1 does not reach 127.0.0.1: "
                       "Connection timed out";
     struct rig rig;
-    char text[300] = "";
 
     (void)state;
     fake_verbs_far(1, 600, ETIMEDOUT);
     begin(&rig);
     rig_connect(&rig);
-    for (int i = 0; i < 3000 && strncmp(text, why, strlen(why)) != 0; i++) {
-        rig_turns(&rig, 1);
-        usleep(1000);
-        rig.t->describe(rig.client.conn, text, sizeof(text));
-    }
-    goes_over(&rig.client, why);
+    until_it_says(&rig, why, 3000);
     case_still_works(&rig);
     assert_int_equal(count_of(lines_of[0].text, "over tcp, not rdma: fake"), 0);
     assert_int_equal(count_of(lines_of[0].text, "does not reach"), 1);
@@ -164,18 +170,12 @@ static void one_try_at_a_time(void **state)
 {
     const char *why = "tcp, not rdma: the peer says: the way to the peer is still looked for";
     struct rig rig;
-    char text[300] = "";
 
     (void)state;
     fake_verbs_far(1, 60000, ETIMEDOUT);
     begin(&rig);
     rig_connect(&rig);
-    for (int i = 0; i < 5000 && strncmp(text, why, strlen(why)) != 0; i++) {
-        rig_turns(&rig, 1);
-        usleep(1000);
-        rig.t->describe(rig.client.conn, text, sizeof(text));
-    }
-    goes_over(&rig.client, why);
+    until_it_says(&rig, why, 5000);
     assert_int_equal(connecting(), 2);
     case_still_works(&rig);
     fake_verbs_far(1, 0, 0);

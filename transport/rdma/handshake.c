@@ -69,6 +69,21 @@ void mkv__rdma_shake_at(struct mkv__conn *conn, uint64_t due_ns)
     mkv__timer_set(conn->endpoint->worker, &conn->timer, due_ns);
 }
 
+/* Client: the session goes on over tcp and tries again later, or ends where it must not. */
+static void do_without(struct mkv__conn *conn)
+{
+    struct mkv__endpoint *ep = conn->endpoint;
+
+    if (ep->options.must) {
+        mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
+        return;
+    }
+    mkv__rdma_shake_at(conn, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
+    if (!conn->opened) {
+        mkv__rdma_tell_opened(conn);
+    }
+}
+
 /* The session stays on tcp, or ends where it must not. */
 static void give_up(struct mkv__conn *conn, bool say)
 {
@@ -94,14 +109,7 @@ static void give_up(struct mkv__conn *conn, bool say)
         return;
     }
     mkv__timer_stop(ep->worker, &conn->timer);
-    if (ep->options.must) {
-        mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
-        return;
-    }
-    mkv__rdma_shake_at(conn, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
-    if (!conn->opened) {
-        mkv__rdma_tell_opened(conn);
-    }
+    do_without(conn);
 }
 
 void mkv__rdma_shake_failed(struct mkv__conn *conn, enum mkv__rdma_reason reason, const char *why)
@@ -207,14 +215,7 @@ void mkv__rdma_shake_begin(struct mkv__conn *conn)
     int error;
 
     if (!may_begin(conn)) {
-        if (ep->options.must) {
-            mkv__rdma_conn_fail(conn, -ECONNRESET, conn->why);
-            return;
-        }
-        mkv__rdma_shake_at(conn, mkv__worker_now(ep->worker) + MKV_RDMA_AGAIN_NS);
-        if (!conn->opened) {
-            mkv__rdma_tell_opened(conn);
-        }
+        do_without(conn);
         return;
     }
     error = begin(conn);
